@@ -1,0 +1,1 @@
+"""The update manager: what should run where, and how far it is."""

@@ -1,0 +1,120 @@
+"""Errors of the update manager: whose fault, what was being done, what to try; the edges turn `code` into HTTP."""
+
+from typing import Any
+
+
+class UpdateManagerError(Exception):
+    """Base of every named error.
+
+    `code` is stable (hawkBit's key without its `hawkbit.server.error.` prefix where hawkBit has one); `info` carries
+    data for programs, such as `{"column": 7, "hint": "..."}`.
+    """
+
+    code = "repo.genericError"
+
+    def __init__(self, message: str, **info: Any) -> None:
+        super().__init__(message)
+        self.message = message
+        self.info = info
+
+
+class NotFound(UpdateManagerError):
+    """The entity named in the request does not exist (HTTP 404)."""
+
+    code = "repo.entityNotFound"
+
+
+class AlreadyExists(UpdateManagerError):
+    """A unique name is taken (409)."""
+
+    code = "repo.entityAlreadyExists"
+
+
+class ConstraintViolation(UpdateManagerError):
+    """A field is outside its limits (400)."""
+
+    code = "repo.constraintViolation"
+
+
+class RsqlSyntaxError(UpdateManagerError):
+    """The filter cannot be parsed (400); `info["column"]` is 1-based."""
+
+    code = "rest.param.rsqlParamSyntax"
+
+
+class RsqlUnknownField(UpdateManagerError):
+    """The filter names a field that does not exist (400); `info["column"]` is 1-based."""
+
+    code = "rest.param.rsqlInvalidField"
+
+
+class IllegalRolloutState(UpdateManagerError):
+    """The rollout cannot do that in its present state (400)."""
+
+    code = "rollout.illegalState"
+
+
+class EmptyRollout(UpdateManagerError):
+    """No target would receive the rollout (400)."""
+
+    code = "repo.constraintViolation"
+
+
+class ActionClosed(UpdateManagerError):
+    """Feedback for an action that has ended (410)."""
+
+    code = "action.closed"
+
+
+class ActionNotCancelable(UpdateManagerError):
+    """The action is inactive or already canceling (405)."""
+
+    code = "action.notCancelable"
+
+
+class ActionNotForceQuitable(UpdateManagerError):
+    """Force quit needs a soft cancel first (405)."""
+
+    code = "action.notForceQuitable"
+
+
+class IncompleteDistributionSet(UpdateManagerError):
+    """A mandatory module is missing (400)."""
+
+    code = "distributionset.incomplete"
+
+
+class IncompatibleTargetType(UpdateManagerError):
+    """The distribution set is for another product (400)."""
+
+    code = "target.type.incompatible"
+
+
+class ImageRefused(UpdateManagerError):
+    """The image inspector refused an upload (400); `info` has `reason`, `where`, `hint`."""
+
+    code = "artifact.imageRefused"
+
+
+class QuotaExceeded(UpdateManagerError):
+    """Too many or too large (429 for hawkBit's quotas)."""
+
+    code = "quota.tooManyEntries"
+
+
+class FileTooLarge(UpdateManagerError):
+    """An upload above `max_artifact_bytes` (429, hawkBit's quota.fileSizeExceeded)."""
+
+    code = "quota.fileSizeExceeded"
+
+
+class ArtifactBinaryMissing(UpdateManagerError):
+    """The row is there, the bytes are not (410)."""
+
+    code = "artifact.binaryDeleted"
+
+
+class NotAuthenticated(UpdateManagerError):
+    """No or wrong credentials (401)."""
+
+    code = "notAuthenticated"

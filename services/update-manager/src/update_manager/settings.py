@@ -1,0 +1,54 @@
+"""Settings of the update manager; every one has a safe default and a unit, secrets have no default."""
+
+from pathlib import Path
+
+from pydantic import AliasChoices, Field, SecretStr
+from pydantic_settings import BaseSettings, SettingsConfigDict
+
+
+class UpdateManagerSettings(BaseSettings):
+    """Read from environment variables with the prefix `UPDATE_MANAGER_`."""
+
+    model_config = SettingsConfigDict(env_prefix="UPDATE_MANAGER_", populate_by_name=True)
+
+    database_url: SecretStr = Field(
+        validation_alias=AliasChoices("DATABASE_URL", "database_url"),
+        description="PostgreSQL: postgresql://user:password@host:port/name",
+    )
+    redis_url: SecretStr = Field(
+        SecretStr("redis://127.0.0.1:6379/0"),
+        validation_alias=AliasChoices("REDIS_URL", "redis_url"),
+        description="Redis or a compatible server, for queues, hints and uplink events",
+    )
+    log_level: str = Field(
+        "INFO",
+        validation_alias=AliasChoices("LOG_LEVEL", "log_level"),
+        description="DEBUG, INFO, WARNING or ERROR",
+    )
+    host: str = Field("127.0.0.1", description="Address the HTTP API listens on")
+    port: int = Field(8080, ge=1, le=65535, description="Port the HTTP API listens on")
+    tenant: str = Field("DEFAULT", description="Name of the tenant in DDI paths")
+    artifact_directory: Path = Field(
+        Path("data/artifacts"), description="Folder of the content-addressed artifact store"
+    )
+    gateway_token: SecretStr | None = Field(
+        None,
+        description="Secret the gateway and the proxy present (Authorization: GatewayToken ...); unset: refused",
+    )
+    poll_interval_seconds: int = Field(
+        300, ge=1, le=86400, description="How often DDI devices are told to poll, seconds"
+    )
+    session_lifetime_seconds: int = Field(
+        43200, ge=60, description="How long a browser session lives, seconds"
+    )
+    max_artifact_bytes: int = Field(64 * 1024 * 1024, ge=1, description="Largest artifact accepted, bytes")
+    max_download_attempts: int = Field(
+        3, ge=1, description="Statuses of a device's download kept before it is called failing"
+    )
+    engine_tick_seconds: float = Field(
+        1.0, gt=0, description="How often beat rings for due rollout steps, seconds"
+    )
+    step_batch_size: int = Field(
+        1000, ge=1, le=20000, description="Targets or actions per transaction of a rollout step"
+    )
+    database_pool_size: int = Field(10, ge=1, description="Connections kept per process")
