@@ -38,16 +38,12 @@ class UpdateManagerSettings(BaseSettings):
     poll_interval_seconds: int = Field(
         300, ge=1, le=86400, description="How often DDI devices are told to poll, seconds"
     )
-    session_lifetime_seconds: int = Field(
-        43200, ge=60, description="How long a browser session lives, seconds"
-    )
+    session_lifetime_seconds: int = Field(43200, ge=60, description="How long a browser session lives, seconds")
     max_artifact_bytes: int = Field(64 * 1024 * 1024, ge=1, description="Largest artifact accepted, bytes")
     max_download_attempts: int = Field(
         3, ge=1, description="Statuses of a device's download kept before it is called failing"
     )
-    engine_tick_seconds: float = Field(
-        1.0, gt=0, description="How often beat rings for due rollout steps, seconds"
-    )
+    engine_tick_seconds: float = Field(1.0, gt=0, description="How often beat rings for due rollout steps, seconds")
     step_batch_size: int = Field(
         1000, ge=1, le=20000, description="Targets or actions per transaction of a rollout step"
     )

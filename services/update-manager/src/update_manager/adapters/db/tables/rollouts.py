@@ -28,9 +28,7 @@ class Rollout(TenantOwned, Audited, Base):
     """One distribution set for all targets of a filter, group after group. The row is the truth; tasks only ring."""
 
     __tablename__ = "rollout"
-    __table_args__ = (
-        Index("ix_rollout_due", "next_step_at", postgresql_where=text("next_step_at IS NOT NULL")),
-    )
+    __table_args__ = (Index("ix_rollout_due", "next_step_at", postgresql_where=text("next_step_at IS NOT NULL")),)
 
     name: Mapped[str] = mapped_column(String(128))
     description: Mapped[str | None] = mapped_column(String(512))
@@ -80,9 +78,7 @@ class RolloutTarget(Base):
     __tablename__ = "rollout_target"
 
     rollout_id: Mapped[int] = mapped_column(ForeignKey("rollout.id", ondelete="CASCADE"), primary_key=True)
-    target_id: Mapped[int] = mapped_column(
-        ForeignKey("target.id", ondelete="CASCADE"), primary_key=True, index=True
-    )
+    target_id: Mapped[int] = mapped_column(ForeignKey("target.id", ondelete="CASCADE"), primary_key=True, index=True)
     group_id: Mapped[int] = mapped_column(ForeignKey("rollout_group.id", ondelete="CASCADE"), index=True)
 
 

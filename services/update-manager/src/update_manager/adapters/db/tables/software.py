@@ -35,9 +35,7 @@ distribution_set_type_module_type = Table(
         ForeignKey("distribution_set_type.id", ondelete="CASCADE"),
         primary_key=True,
     ),
-    Column(
-        "software_module_type_id", ForeignKey("software_module_type.id", ondelete="CASCADE"), primary_key=True
-    ),
+    Column("software_module_type_id", ForeignKey("software_module_type.id", ondelete="CASCADE"), primary_key=True),
     Column("mandatory", Boolean, nullable=False, default=True),
 )
 
@@ -94,9 +92,7 @@ class Artifact(TenantOwned, Audited, Base):
     __tablename__ = "artifact"
     __table_args__ = (UniqueConstraint("software_module_id", "filename"),)
 
-    software_module_id: Mapped[int] = mapped_column(
-        ForeignKey("software_module.id", ondelete="CASCADE"), index=True
-    )
+    software_module_id: Mapped[int] = mapped_column(ForeignKey("software_module.id", ondelete="CASCADE"), index=True)
     filename: Mapped[str] = mapped_column(String(512))
     size: Mapped[int] = mapped_column(BigInteger)
     sha256: Mapped[str] = mapped_column(String(64), index=True)
