@@ -42,10 +42,9 @@ def test_decode_undoes_encode(message: Message) -> None:
 def test_any_datagram_is_a_message_or_a_decode_error(datagram: bytes) -> None:
     try:
         message = decode(datagram)
-    except DecodeError as error:
-        assert 0 <= error.offset <= len(datagram)
-    else:
-        assert decode(encode(message)).options == message.options
+    except DecodeError:
+        return
+    assert decode(encode(message)).options == message.options
 
 
 def test_a_message_cut_anywhere_never_escapes() -> None:
