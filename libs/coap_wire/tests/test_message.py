@@ -62,6 +62,7 @@ def test_aiocoap_reads_what_we_write_and_we_read_what_it_writes() -> None:
     assert theirs.opt.uri_path == ("f", "abc")
     assert theirs.opt.block2 is not None
     assert (theirs.opt.block2.block_number, theirs.opt.block2.size) == (5, 1024)
+    theirs.direction = aiocoap.message.Direction.OUTGOING
     back = decode(theirs.encode())
     assert (back.mid, back.token, back.options) == (4711, b"\1\2", options)
 
