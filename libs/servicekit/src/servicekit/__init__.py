@@ -1,0 +1,7 @@
+"""What every service needs and no domain knows: logs, settings, health."""
+
+from servicekit.health import Answer, Handler, json_answer, serve
+from servicekit.logs import configure, fields
+from servicekit.settings import load
+
+__all__ = ["Answer", "Handler", "configure", "fields", "json_answer", "load", "serve"]
