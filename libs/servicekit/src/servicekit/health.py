@@ -44,5 +44,6 @@ async def _respond(head: bytes, handlers: Mapping[str, Handler]) -> bytes:
         status, kind, body = await handlers[path]()
     else:
         status, kind, body = json_answer({"error": "not found", "paths": sorted(handlers)}, 404)
-    lines = f"HTTP/1.1 {status} {_REASONS.get(status, 'Unknown')}\r\nContent-Type: {kind}\r\nContent-Length: {len(body)}\r\n"
-    return lines.encode() + b"Connection: close\r\n\r\n" + (b"" if method == b"HEAD" else body)
+    reason = _REASONS.get(status, "Unknown")
+    head_line = f"HTTP/1.1 {status} {reason}\r\nContent-Type: {kind}\r\nContent-Length: {len(body)}\r\n"
+    return head_line.encode() + b"Connection: close\r\n\r\n" + (b"" if method == b"HEAD" else body)

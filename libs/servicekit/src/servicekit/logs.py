@@ -12,8 +12,6 @@ _STANDARD = frozenset(vars(logging.makeLogRecord({}))) | {"message", "asctime", 
 class LineFormatter(logging.Formatter):
     """`2026-11-23T10:00:00Z INFO  logger message key=value`; line breaks are escaped, so device text forges no line."""
 
-    converter = time.gmtime
-
     def format(self, record: logging.LogRecord) -> str:
         at = time.strftime("%Y-%m-%dT%H:%M:%S", time.gmtime(record.created))
         text = f"{at}Z {record.levelname:<7} {record.name}: {_flat(record.getMessage())}"
