@@ -122,13 +122,13 @@ def _place(path: Path, entry: tlv.Tlv) -> Path:
     ids = path.ids
     match entry.kind:
         case tlv.Kind.OBJECT_INSTANCE:
-            return Path(*ids[:1], entry.id)
+            return Path.of((*ids[:1], entry.id))
         case tlv.Kind.RESOURCE | tlv.Kind.MULTIPLE_RESOURCE:
             instance = ids[:2] if len(ids) >= 2 else (*ids[:1], 0)
-            return Path(*instance, entry.id)
+            return Path.of((*instance, entry.id))
         case tlv.Kind.RESOURCE_INSTANCE:
             resource = ids[:3] if len(ids) >= 3 else (*ids, *(0,) * (3 - len(ids)))
-            return Path(*resource, entry.id)
+            return Path.of((*resource, entry.id))
 
 
 def _from_senml(records: tuple[senml.Record, ...]) -> dict[Path, Value]:

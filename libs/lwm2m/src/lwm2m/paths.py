@@ -16,6 +16,11 @@ class Path:
     resource_id: int | None = None
     resource_instance_id: int | None = None
 
+    @classmethod
+    def of(cls, ids: tuple[int, ...]) -> "Path":
+        """The path with these ids, at most four."""
+        return cls(*ids)
+
     def __str__(self) -> str:
         return "/" + "/".join(map(str, self.ids))
 
@@ -34,7 +39,7 @@ class Path:
         """The path one level deeper; raises ValueError below a resource instance."""
         if len(self.ids) == 4:
             raise ValueError("a resource instance has no children")
-        return Path(*self.ids, part)
+        return Path.of((*self.ids, part))
 
     def covers(self, other: "Path") -> bool:
         """True when `other` is this path or lies below it."""

@@ -83,7 +83,7 @@ def _value(record: dict[Any, Any], index: int) -> Value | None:
                 raise DecodeError(f"{label} has the wrong type", index)
             if isinstance(value, float) and not math.isfinite(value):
                 raise DecodeError("not a finite number", index)
-            return value  # type: ignore[no-any-return]
+            return value
     if "vd" in record:
         return _opaque(record["vd"], index)
     return None

@@ -51,7 +51,8 @@ def encode(entries: Iterable[Tlv]) -> bytes:
         length_bytes = 0 if length < 8 else (length.bit_length() + 7) // 8
         out.append(entry.kind << 6 | wide << 5 | length_bytes << 3 | (length if length_bytes == 0 else 0))
         out += entry.id.to_bytes(2 if wide else 1, "big")
-        out += length.to_bytes(length_bytes, "big")
+        if length_bytes:
+            out += length.to_bytes(length_bytes, "big")
         out += value
     return bytes(out)
 

@@ -1,0 +1,1 @@
+"""The CoAP-to-HTTP proxy: serves blocks of firmware to constrained devices, fetched once from HTTP upstreams."""

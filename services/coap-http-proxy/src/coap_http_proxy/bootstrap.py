@@ -1,0 +1,131 @@
+"""Builds the proxy from its settings, and runs it until it is told to stop."""
+
+import asyncio
+import logging
+import signal
+
+import httpx
+import redis.asyncio as redis
+
+from coap_http_proxy.blobs import BlobStore
+from coap_http_proxy.exchanges import Exchanges
+from coap_http_proxy.mapping import uris
+from coap_http_proxy.service import ProxyService
+from coap_http_proxy.settings import ProxySettings
+from coap_http_proxy.tickets import Tickets
+from coap_http_proxy.transport import Transport
+from coap_http_proxy.upstream import Upstream
+from coap_wire import dotted
+from servicekit import Answer, json_answer, serve
+
+logger = logging.getLogger(__name__)
+
+DRAIN_SECONDS = 5.0
+
+
+class Proxy:
+    """All parts of a running proxy; `async with` starts and stops it."""
+
+    def __init__(self, settings: ProxySettings) -> None:
+        self.settings = settings
+        self.redis: redis.Redis = redis.Redis.from_url(
+            settings.redis_url.get_secret_value(), socket_timeout=5, socket_connect_timeout=5
+        )
+        token = settings.gateway_token
+        self.upstream = Upstream(
+            httpx.AsyncClient(timeout=httpx.Timeout(15.0, connect=5.0), follow_redirects=False, trust_env=False),
+            BlobStore(settings.cache_directory, settings.cache_bytes),
+            uris.parse_bases(settings.allowed_upstreams),
+            f"GatewayToken {token.get_secret_value()}" if token else None,
+            settings.max_artifact_bytes,
+            settings.upstream_timeout_seconds,
+        )
+        self.service = ProxyService(Tickets(self.redis), self.upstream, self.redis)
+        self.exchanges = Exchanges(self._send, self.service.respond, settings.ack_delay_seconds, settings.max_exchanges)
+        self.transport = Transport(
+            settings.coap_host, settings.coap_port, self.service.fast_path.answer, self.exchanges.received
+        )
+        self._tasks: list[asyncio.Task[None]] = []
+        self._http: asyncio.Server | None = None
+
+    def _send(self, datagram: bytes, peer: tuple[str, int]) -> None:
+        self.transport.send(datagram, peer)
+
+    async def __aenter__(self) -> "Proxy":
+        handlers = {"/healthz": self.health, "/stats": self.stats, "/metrics": self.metrics}
+        self._http = await serve(handlers, self.settings.host, self.settings.port)
+        self.transport.start()
+        self._tasks.append(asyncio.create_task(self.service.report_for_ever(self.settings.report_seconds)))
+        logger.info("serving blocks", extra={"udp": self.transport.port, "http": self.settings.port})
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        await self.exchanges.drain(DRAIN_SECONDS)
+        self.transport.close()
+        for task in self._tasks:
+            task.cancel()
+        try:
+            await self.service.report({})
+        except (redis.RedisError, OSError):
+            logger.warning("the last progress could not be reported")
+        if self._http is not None:
+            self._http.close()
+        await self.upstream.close()
+        await self.redis.aclose()
+
+    async def health(self) -> Answer:
+        """200 when tickets can be looked up."""
+        try:
+            await self.redis.ping()
+        except (redis.RedisError, OSError) as error:
+            return json_answer({"status": "error", "checks": {"redis": type(error).__name__}}, 503)
+        return json_answer({"status": "ok"})
+
+    async def stats(self) -> Answer:
+        """Counters since the start; bytes are payload bytes."""
+        fast, up = self.service.fast_path, self.upstream.stats
+        return json_answer(
+            {
+                "blocks": fast.blocks,
+                "bytesOnAir": fast.bytes_on_air,
+                "upstreamRequests": up.requests,
+                "upstreamBytes": up.bytes,
+                "upstreamFailures": up.failures,
+                "datagrams": self.transport.received,
+                "malformed": self.exchanges.malformed,
+                "duplicates": self.exchanges.duplicates,
+                "waiting": self.exchanges.waiting,
+                "downloads": len(self.service.downloads),
+                "answers": {dotted(code): count for code, count in sorted(self.service.answers.items())},
+            }
+        )
+
+    async def metrics(self) -> Answer:
+        """The same in Prometheus' text format."""
+        fast, up = self.service.fast_path, self.upstream.stats
+        lines = [
+            f"coap_proxy_blocks_total {fast.blocks}",
+            f"coap_proxy_sent_bytes_total {fast.bytes_on_air}",
+            f"coap_proxy_upstream_requests_total {up.requests}",
+            f"coap_proxy_upstream_bytes_total {up.bytes}",
+            f"coap_proxy_upstream_failures_total {up.failures}",
+            f"coap_proxy_malformed_total {self.exchanges.malformed}",
+            f"coap_proxy_duplicates_total {self.exchanges.duplicates}",
+            f"coap_proxy_exchanges_waiting {self.exchanges.waiting}",
+            f"coap_proxy_downloads {len(self.service.downloads)}",
+        ]
+        lines += [
+            f'coap_proxy_answers_total{{code="{dotted(code)}"}} {count}'
+            for code, count in sorted(self.service.answers.items())
+        ]
+        return 200, "text/plain; version=0.0.4", ("\n".join(lines) + "\n").encode()
+
+
+async def run(settings: ProxySettings) -> None:
+    """Serve until SIGTERM or SIGINT, then drain."""
+    stop = asyncio.Event()
+    loop = asyncio.get_running_loop()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        loop.add_signal_handler(number, stop.set)
+    async with Proxy(settings):
+        await stop.wait()

@@ -1,0 +1,150 @@
+"""The message layer for everything the fast path does not know (RFC 7252 section 4): duplicates, empty ACK, separate
+responses with retransmission. Small on purpose: a server that only answers needs no more.
+"""
+
+import asyncio
+import logging
+import random
+from collections import OrderedDict
+from collections.abc import Awaitable, Callable
+from typing import Final
+
+from coap_http_proxy.mapping.requests import Refusal
+from coap_wire import Code, DecodeError, Message, Type, decode, encode, is_request
+
+logger = logging.getLogger(__name__)
+
+Address = tuple[str, int]
+Respond = Callable[[Message, Address], Awaitable[Message]]
+Send = Callable[[bytes, Address], None]
+
+ACK_TIMEOUT_SECONDS: Final = 2.0
+ACK_RANDOM_FACTOR: Final = 1.5
+MAX_RETRANSMIT: Final = 4
+# Replies remembered for duplicates; the bound keeps a flood from filling memory before EXCHANGE_LIFETIME (247 s).
+REMEMBERED_REPLIES: Final = 8192
+
+
+class Exchanges:
+    """Turns datagrams into calls of `respond` and its answers into datagrams."""
+
+    def __init__(self, send: Send, respond: Respond, ack_delay_seconds: float, max_exchanges: int) -> None:
+        self._send = send
+        self._respond = respond
+        self._ack_delay = ack_delay_seconds
+        self._max = max_exchanges
+        self._tasks: set[asyncio.Task[None]] = set()
+        # None while the answer is being made, then the reply's datagram (b"" after an empty ACK was due).
+        self._seen: OrderedDict[tuple[Address, int], bytes | None] = OrderedDict()
+        self._unacknowledged: dict[tuple[Address, int], asyncio.Event] = {}
+        self._mid = random.randrange(65536)
+        self.malformed = 0
+        self.duplicates = 0
+
+    def received(self, datagram: bytes, peer: Address) -> None:
+        """Handle one datagram; never raises."""
+        try:
+            message = decode(datagram)
+        except DecodeError:
+            self.malformed += 1
+            # RFC 7252 section 4.2: a confirmable message with a format error is rejected by a Reset.
+            if len(datagram) >= 4 and datagram[0] >> 4 == 0b0100:
+                self._send(b"\x70\x00" + datagram[2:4], peer)
+            return
+        if message.type in (Type.ACK, Type.RST):
+            if event := self._unacknowledged.get((peer, message.mid)):
+                event.set()
+            return
+        if not is_request(message.code):
+            if message.type == Type.CON:  # CoAP ping, or a response nobody waits for
+                self._send(encode(Message(Type.RST, Code.EMPTY, message.mid)), peer)
+            return
+        key = (peer, message.mid)
+        if key in self._seen:
+            self.duplicates += 1
+            if reply := self._seen[key]:
+                self._send(reply, peer)
+            return
+        self._remember(key, None)
+        if len(self._tasks) >= self._max:
+            self._reply(message, key, Message(Type.ACK, Code.SERVICE_UNAVAILABLE, 0), peer)
+            return
+        task = asyncio.get_running_loop().create_task(self._answer(message, key, peer))
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
+
+    async def _answer(self, request: Message, key: tuple[Address, int], peer: Address) -> None:
+        making = asyncio.ensure_future(self._respond_safely(request, peer))
+        if request.type == Type.NON:
+            answer = await making
+            self._send(encode(_addressed(answer, Type.NON, self._next_mid(), request.token)), peer)
+            return
+        done, _ = await asyncio.wait({making}, timeout=self._ack_delay)
+        if done:
+            self._reply(request, key, making.result(), peer)
+            return
+        ack = encode(Message(Type.ACK, Code.EMPTY, request.mid))
+        self._remember(key, ack)
+        self._send(ack, peer)
+        await self._separate(_addressed(await making, Type.CON, self._next_mid(), request.token), peer)
+
+    async def _respond_safely(self, request: Message, peer: Address) -> Message:
+        try:
+            return await self._respond(request, peer)
+        except Refusal as refusal:
+            return Message(Type.ACK, refusal.code, 0, payload=refusal.diagnostic.encode()[:128])
+        except Exception:
+            logger.exception("a request could not be answered")
+            return Message(Type.ACK, Code.INTERNAL_SERVER_ERROR, 0)
+
+    def _reply(self, request: Message, key: tuple[Address, int], answer: Message, peer: Address) -> None:
+        if request.type == Type.NON:
+            reply = encode(_addressed(answer, Type.NON, self._next_mid(), request.token))
+        else:
+            reply = encode(_addressed(answer, Type.ACK, request.mid, request.token))
+        self._remember(key, reply)
+        self._send(reply, peer)
+
+    async def _separate(self, message: Message, peer: Address) -> None:
+        acknowledged = asyncio.Event()
+        key = (peer, message.mid)
+        self._unacknowledged[key] = acknowledged
+        datagram = encode(message)
+        timeout = ACK_TIMEOUT_SECONDS * random.uniform(1, ACK_RANDOM_FACTOR)
+        try:
+            for _ in range(MAX_RETRANSMIT + 1):
+                self._send(datagram, peer)
+                try:
+                    async with asyncio.timeout(timeout):
+                        await acknowledged.wait()
+                    return
+                except TimeoutError:
+                    timeout *= 2
+        finally:
+            self._unacknowledged.pop(key, None)
+
+    def _remember(self, key: tuple[Address, int], reply: bytes | None) -> None:
+        self._seen[key] = reply
+        self._seen.move_to_end(key)
+        while len(self._seen) > REMEMBERED_REPLIES:
+            self._seen.popitem(last=False)
+
+    def _next_mid(self) -> int:
+        self._mid = (self._mid + 1) & 0xFFFF
+        return self._mid
+
+    @property
+    def waiting(self) -> int:
+        """Exchanges whose answer is still being made or not yet acknowledged."""
+        return len(self._tasks)
+
+    async def drain(self, seconds: float) -> None:
+        """Let exchanges finish for at most `seconds`, then cancel them."""
+        if self._tasks:
+            await asyncio.wait(self._tasks, timeout=seconds)
+        for task in self._tasks:
+            task.cancel()
+
+
+def _addressed(answer: Message, kind: Type, mid: int, token: bytes) -> Message:
+    return Message(kind, answer.code, mid, token, answer.options, answer.payload)

@@ -1,0 +1,1 @@
+"""Pure rules between CoAP and HTTP: which request means what, and which answer it gets."""

@@ -1,0 +1,73 @@
+"""Which upstreams may be asked: scheme, host, port and path prefix, compared after parsing, never as text.
+
+A proxy that fetches what strangers name is a hole in the network it stands in. Nothing is allowed that was not
+configured, and what is compared is what will be connected to.
+"""
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from typing import Final
+from urllib.parse import unquote, urlsplit
+
+DEFAULT_PORTS: Final = {"http": 80, "https": 443, "coap": 5683}
+MAX_URI_BYTES: Final = 1024
+
+
+class ForbiddenUri(ValueError):
+    """Not an upstream of this proxy (4.03), or no URI at all (4.00 when `malformed`)."""
+
+    def __init__(self, message: str, *, malformed: bool = False) -> None:
+        super().__init__(message)
+        self.malformed = malformed
+
+
+@dataclass(frozen=True, slots=True)
+class Base:
+    """An allowed upstream: everything below `path` on `host`:`port` by `scheme`."""
+
+    scheme: str
+    host: str
+    port: int
+    path: str
+
+
+def parse_base(text: str) -> Base:
+    """Read a configured base URL; raises ValueError when it is none."""
+    scheme, host, port, path = _split(text.strip())
+    return Base(scheme, host, port, path if path.endswith("/") else path + "/")
+
+
+def parse_bases(text: str) -> tuple[Base, ...]:
+    """Read a comma-separated list."""
+    return tuple(parse_base(part) for part in text.split(",") if part.strip())
+
+
+def allowed(uri: str, bases: Iterable[Base]) -> Base:
+    """The base that allows `uri`; raises ForbiddenUri."""
+    scheme, host, port, path = _split(uri)
+    for base in bases:
+        if (scheme, host, port) == (base.scheme, base.host, base.port) and (path + "/").startswith(base.path):
+            return base
+    raise ForbiddenUri(f"{scheme}://{host}:{port} is not an upstream of this proxy")
+
+
+def _split(uri: str) -> tuple[str, str, int, str]:
+    if len(uri.encode()) > MAX_URI_BYTES or any(
+        not character.isprintable() or character.isspace() for character in uri
+    ):
+        raise ForbiddenUri("the URI is too long or holds characters no URI has", malformed=True)
+    try:
+        parts = urlsplit(uri)
+        scheme, host = parts.scheme.lower(), (parts.hostname or "").lower().rstrip(".")
+        port = parts.port or DEFAULT_PORTS.get(scheme, 0)
+    except ValueError as error:
+        raise ForbiddenUri("the URI cannot be parsed", malformed=True) from error
+    if not scheme or not host:
+        raise ForbiddenUri("the URI has no scheme or no host", malformed=True)
+    if scheme not in DEFAULT_PORTS:
+        raise ForbiddenUri(f"scheme {scheme[:10]} is not served here")
+    # Credentials in a URI, a backslash, a fragment or dot segments are tricks to make two parsers disagree.
+    decoded = unquote(unquote(parts.path))
+    if "@" in parts.netloc or "\\" in uri or "#" in uri or any(part in (".", "..") for part in decoded.split("/")):
+        raise ForbiddenUri("the URI holds credentials, a backslash, a fragment or dot segments", malformed=True)
+    return scheme, host, port, parts.path or "/"

@@ -1,0 +1,34 @@
+"""Settings of the proxy; nothing upstream is allowed unless it is named."""
+
+from pathlib import Path
+
+from pydantic import AliasChoices, Field, SecretStr
+from pydantic_settings import BaseSettings, SettingsConfigDict
+
+
+class ProxySettings(BaseSettings):
+    """Read from environment variables with the prefix `COAP_HTTP_PROXY_`."""
+
+    model_config = SettingsConfigDict(env_prefix="COAP_HTTP_PROXY_", populate_by_name=True)
+
+    redis_url: SecretStr = Field(
+        SecretStr("redis://127.0.0.1:6379/0"),
+        validation_alias=AliasChoices("REDIS_URL", "redis_url"),
+        description="Redis or a compatible server, for tickets and progress",
+    )
+    log_level: str = Field(
+        "INFO", validation_alias=AliasChoices("LOG_LEVEL", "log_level"), description="DEBUG, INFO, WARNING or ERROR"
+    )
+    host: str = Field("127.0.0.1", description="Address of the HTTP face (health, statistics, metrics)")
+    port: int = Field(8082, ge=1, le=65535, description="Port of the HTTP face")
+    coap_host: str = Field("127.0.0.1", description="Address devices reach over UDP")
+    coap_port: int = Field(5685, ge=1, le=65535, description="UDP port of the CoAP face")
+    cache_directory: Path = Field(Path("data/blocks"), description="Folder of verified artifacts")
+    cache_bytes: int = Field(2 << 30, ge=1 << 20, description="Artifacts kept on disk, bytes")
+    allowed_upstreams: str = Field("", description="Base URLs that may be asked, comma-separated; empty: none")
+    gateway_token: SecretStr | None = Field(None, description="Sent to http(s) upstreams as GatewayToken")
+    max_artifact_bytes: int = Field(64 << 20, ge=1, description="Largest artifact fetched, bytes")
+    upstream_timeout_seconds: float = Field(90.0, gt=0, description="Longest time one artifact may take to arrive")
+    ack_delay_seconds: float = Field(0.5, gt=0, description="How long an answer may take before an empty ACK is sent")
+    max_exchanges: int = Field(4096, ge=1, description="Requests waiting for an upstream at once")
+    report_seconds: float = Field(1.0, gt=0, description="How often progress is reported")

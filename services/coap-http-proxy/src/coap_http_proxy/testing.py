@@ -1,0 +1,161 @@
+"""For tests: an HTTP upstream that can misbehave, a client that fetches block by block, and tickets."""
+
+import asyncio
+import hashlib
+import json
+import random
+import re
+import secrets
+from dataclasses import dataclass, field
+from typing import Any, cast
+
+import redis.asyncio as redis
+
+from coap_wire import Block, Code, Message, Type, decode, decode_block, encode, encode_block
+from coap_wire import options as option
+
+
+@dataclass
+class HttpUpstream:
+    """Serves `files` by path with Range. `misbehave` names what is wrong: `break` (cuts once), `lie` (other bytes),
+    `slow` (two seconds before the first byte), `error` (503 twice), `long` (more bytes than promised)."""
+
+    files: dict[str, bytes]
+    misbehave: str = ""
+    requests: list[dict[str, str]] = field(default_factory=list)
+    port: int = 0
+    _server: asyncio.Server | None = None
+
+    async def __aenter__(self) -> "HttpUpstream":
+        self._server = await asyncio.start_server(self._connected, "127.0.0.1", 0)
+        self.port = self._server.sockets[0].getsockname()[1]
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        assert self._server is not None
+        self._server.close()
+
+    def url(self, path: str) -> str:
+        """Absolute URL of a file."""
+        return f"http://127.0.0.1:{self.port}{path}"
+
+    async def _connected(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        head = (await reader.readuntil(b"\r\n\r\n")).decode()
+        lines = head.split("\r\n")
+        path = lines[0].split(" ")[1]
+        headers = {
+            name.lower(): value.strip() for name, _, value in (line.partition(":") for line in lines[1:] if line)
+        }
+        self.requests.append({"path": path, **headers})
+        await self._answer(writer, self.files.get(path), headers)
+        writer.close()
+
+    async def _answer(self, writer: asyncio.StreamWriter, data: bytes | None, headers: dict[str, str]) -> None:
+        number = len(self.requests)
+        if data is None or (self.misbehave == "error" and number <= 2):
+            status = "404 Not Found" if data is None else "503 Busy"
+            writer.write(f"HTTP/1.1 {status}\r\nContent-Length: 0\r\nConnection: close\r\n\r\n".encode())
+            await writer.drain()
+            return
+        if self.misbehave == "slow":
+            await asyncio.sleep(2)
+        start = 0
+        if found := re.fullmatch(r"bytes=(\d+)-", headers.get("range", "")):
+            start = int(found[1])
+        body = data[start:]
+        if self.misbehave == "lie":
+            body = bytes(len(body))
+        if self.misbehave == "long":
+            body += b"more"
+        status = "206 Partial Content" if start else "200 OK"
+        writer.write(f"HTTP/1.1 {status}\r\nContent-Length: {len(body)}\r\nConnection: close\r\n\r\n".encode())
+        cut = len(body) // 2 if self.misbehave == "break" and number == 1 else len(body)
+        writer.write(body[:cut])
+        await writer.drain()
+
+
+async def mint(client: "redis.Redis", url: str, data: bytes, **more: Any) -> str:
+    """A ticket for `data` at `url`; returns its token."""
+    token = secrets.token_urlsafe(9)
+    record = {
+        "url": url,
+        "sha256": hashlib.sha256(data).hexdigest(),
+        "size": len(data),
+        "controllerId": "device",
+        "tenant": "DEFAULT",
+        "actionId": 1,
+        "name": "a.bin",
+        **more,
+    }
+    await client.set(f"updraft:ticket:{token}", json.dumps(record), ex=600)
+    return token
+
+
+class CoapClient(asyncio.DatagramProtocol):
+    """Sends requests and waits for replies, separate ones too; Zephyr's option set by default."""
+
+    def __init__(self) -> None:
+        self.replies: asyncio.Queue[Message] = asyncio.Queue()
+        self._transport: asyncio.DatagramTransport | None = None
+        self._mid = random.randrange(60000)
+
+    @classmethod
+    async def connect(cls, port: int) -> "CoapClient":
+        """A client of the proxy at 127.0.0.1:`port`."""
+        loop = asyncio.get_running_loop()
+        _, client = await loop.create_datagram_endpoint(cls, remote_addr=("127.0.0.1", port))
+        return client
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        self._transport = cast(asyncio.DatagramTransport, transport)
+
+    def datagram_received(self, data: bytes, addr: object) -> None:
+        message = decode(data)
+        if message.type == Type.CON:
+            self.send_raw(encode(Message(Type.ACK, 0, message.mid)))
+        self.replies.put_nowait(message)
+
+    def send_raw(self, datagram: bytes) -> None:
+        """Send any bytes."""
+        assert self._transport is not None
+        self._transport.sendto(datagram)
+
+    def next_mid(self) -> int:
+        """A new message id."""
+        self._mid += 1
+        return self._mid
+
+    async def get(
+        self, *path: str, block: Block | None = None, extra: tuple[tuple[int, bytes], ...] = (), seconds: float = 10.0
+    ) -> Message:
+        """One GET; empty ACKs are skipped."""
+        options = [(option.URI_PATH, part.encode()) for part in path]
+        if block is not None:
+            options += [(option.BLOCK2, encode_block(block)), (option.SIZE2, b"")]
+        request = Message(Type.CON, Code.GET, self.next_mid(), secrets.token_bytes(8), (*options, *extra))
+        self.send_raw(encode(request))
+        async with asyncio.timeout(seconds):
+            while True:
+                reply = await self.replies.get()
+                if reply.code != Code.EMPTY and reply.token == request.token:
+                    return reply
+
+    async def fetch(self, *path: str, szx: int = 5, extra: tuple[tuple[int, bytes], ...] = ()) -> bytes:
+        """A whole representation; asserts 2.05 and an unchanging ETag."""
+        data, num, etag = b"", 0, None
+        while True:
+            reply = await self.get(*path, block=Block(num, False, szx), extra=extra)
+            assert reply.code == Code.CONTENT, reply
+            assert etag in (None, reply.option(option.ETAG))
+            etag = reply.option(option.ETAG)
+            value = reply.option(option.BLOCK2)
+            assert value is not None
+            data += reply.payload
+            if not decode_block(value).more:
+                return data
+            num += 1
+
+    def close(self) -> None:
+        """Let the socket go."""
+        assert self._transport is not None
+        self._transport.close()
