@@ -17,7 +17,9 @@ PLAIN = scenarios(
     "downgrade",
     "no-primary-validation",
 )
-SWEEPS = [entry for entry in scenarios("sweep-offset", "sweep-small-writes", "one-sector", "nested") if "runs" in entry[1]]
+SWEEPS = [
+    entry for entry in scenarios("sweep-offset", "sweep-small-writes", "one-sector", "nested") if "runs" in entry[1]
+]
 # All runs of the short sweeps; of the long ones a seeded sample, to keep the suite quick.
 SAMPLE = 60
 

@@ -14,7 +14,7 @@ from dataclasses import dataclass
 
 from mcuboot_image import Header, Version
 
-from softdevice.flash import Flash
+from softdevice.flash import Area, Flash
 from softdevice.trailer import SwapType, Trailer, swap_type_due
 from softdevice.validation import (
     NON_BOOTABLE,
@@ -127,7 +127,6 @@ class _Boot:
             status.sector, status.state = divmod(record, 2)
             status.resumed = True
             status.swap_size = self.primary_trailer.swap_size()
-            status.tlv_sizes = self.primary_trailer.tlv_sizes()
         if primary.swap_type is not None and primary.swap_type in SwapType._value2member_map_:
             status.swap_type = SwapType(primary.swap_type)
 
@@ -152,7 +151,7 @@ class _Boot:
                 return slot == 1 and not required
         return True
 
-    def _header_place(self, slot: int) -> tuple:  # type: ignore[type-arg]
+    def _header_place(self, slot: int) -> tuple[Area, int]:
         status = self.status
         home = (self.primary, self.secondary)[slot]
         if not status.resumed:
@@ -186,7 +185,9 @@ class _Boot:
             self.secondary_trailer.erase()
             return False
         reverting = self._due() == SwapType.REVERT
-        misplaced = not reverting and header_at(self.secondary, 0) is not None
+        # Once the swap has begun, sector 0 may hold the first copy of the old image.
+        begun = self.status.swap_type != SwapType.NONE
+        misplaced = not begun and not reverting and header_at(self.secondary, 0) is not None
         limit = min(
             max_image_bytes(self.primary, self.config.layout, 0),
             max_image_bytes(self.secondary, self.config.layout, self.sector),
@@ -231,9 +232,11 @@ class _Boot:
                 self.primary_trailer.erase()
                 self._write_status(self.primary_trailer)
             self.secondary_trailer.erase()
+        # A resumed swap writes zeros for the TLV sizes into a trailer (as bootutil does) and reads them here.
+        tlvs = self.primary_trailer.tlv_sizes() if status.resumed else status.tlv_sizes
         used = [
             -(-(image_bytes(header, tlv)) // self.sector) if header else 0
-            for header, tlv in zip(self.headers, status.tlv_sizes, strict=True)
+            for header, tlv in zip(self.headers, tlvs, strict=True)
         ]
         down = self._reverting()
         for index in range(status.sector, last + 1):

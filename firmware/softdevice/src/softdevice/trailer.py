@@ -193,12 +193,8 @@ def swap_type_due(primary: TrailerState, secondary: TrailerState) -> SwapType:
         return SwapType.TEST
     if secondary.magic == "good" and secondary.image_ok == "set":
         return SwapType.PERMANENT
-    if (
-        primary.magic == "good"
-        and secondary.magic == "unset"
-        and primary.image_ok == "unset"
-        and primary.copy_done == "set"
-    ):
+    # A magic cut short while the revert was announced is bad, not good: the revert is still due.
+    if primary.magic == "good" and primary.image_ok == "unset" and primary.copy_done == "set":
         return SwapType.REVERT
     return SwapType.NONE
 
