@@ -21,7 +21,7 @@ SWEEPS = [
     entry for entry in scenarios("sweep-offset", "sweep-small-writes", "one-sector", "nested") if "runs" in entry[1]
 ]
 # All runs of the short sweeps; of the long ones a seeded sample, to keep the suite quick.
-SAMPLE = 60
+SAMPLE = 120
 
 
 @pytest.mark.parametrize(("scenario", "config"), [entry[1:] for entry in PLAIN], ids=[entry[0] for entry in PLAIN])

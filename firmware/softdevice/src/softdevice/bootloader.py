@@ -13,7 +13,6 @@ its two known bricks included: images of one sector, and two cuts around the las
 from dataclasses import dataclass
 
 from mcuboot_image import Header, Version
-
 from softdevice.flash import Area, Flash
 from softdevice.trailer import SwapType, Trailer, swap_type_due
 from softdevice.validation import (

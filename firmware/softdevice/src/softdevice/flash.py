@@ -96,7 +96,9 @@ class FileStorage:
             os.close(handle)
 
     def write(self, offset: int, data: bytes) -> None:
-        """Replace bytes at `offset`."""
+        """Replace bytes at `offset`; what is there already is not written, so that holes stay holes."""
+        if self.read(offset, len(data)) == data:
+            return
         handle = os.open(self.path, os.O_WRONLY)
         try:
             os.pwrite(handle, data.translate(_INVERT), offset)

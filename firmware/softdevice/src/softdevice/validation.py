@@ -1,6 +1,6 @@
 """What MCUboot checks before it trusts a slot: header, sizes, hash, signature of a known key, downgrade rules."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Final, Literal
 
 from mcuboot_image import (
@@ -14,7 +14,6 @@ from mcuboot_image import (
     parse_header,
     verify,
 )
-
 from softdevice.flash import Area
 from softdevice.trailer import TrailerLayout
 
@@ -33,7 +32,7 @@ class BootConfig:
     """
 
     keys: tuple[PublicKey, ...]
-    layout: TrailerLayout = TrailerLayout()
+    layout: TrailerLayout = field(default_factory=TrailerLayout)
     copy_chunk: int = 1024
     validate_primary: bool = True
     downgrade_prevention: Downgrade | None = None

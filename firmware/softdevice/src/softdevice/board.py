@@ -1,0 +1,145 @@
+"""One board: its two flash slots, how it is made in the factory, powered on, loaded with a new image and confirmed."""
+
+import hashlib
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Final
+
+from mcuboot_image import HEADER_BYTES, Image, PublicKey, Version, parse
+from softdevice.bootloader import BootOutcome, boot, swap_type
+from softdevice.flash import SECTOR_BYTES, FileStorage, Flash, Storage
+from softdevice.trailer import SwapType, Trailer, confirm, is_confirmed, request_upgrade
+from softdevice.validation import BootConfig, header_at, is_trusted, max_image_bytes, read_image
+
+# The slots of Zephyr's nRF52840 DK: 118 sectors each.
+SLOT_SECTORS: Final = 118
+
+
+@dataclass(frozen=True, slots=True)
+class SlotContents:
+    """What a look at the flash shows; versions are None where no image header is, `image_sha256` is that of the
+    running image's file in hex."""
+
+    running: Version | None
+    secondary: Version | None
+    image_sha256: str | None
+    confirmed: bool
+    swap_due: SwapType
+
+
+class Board:
+    """Flash and bootloader of one device; the running application is the caller's business."""
+
+    def __init__(
+        self, keys: tuple[PublicKey, ...], *, sectors: int = SLOT_SECTORS, storage: Storage | None = None
+    ) -> None:
+        areas = (("primary", SECTOR_BYTES, sectors), ("secondary", SECTOR_BYTES, sectors))
+        self.flash = Flash(areas, storage=storage)
+        self.config = BootConfig(keys)
+        self.primary, self.secondary = self.flash["primary"], self.flash["secondary"]
+        self.primary_trailer = Trailer(self.primary, self.config.layout)
+        self.secondary_trailer = Trailer(self.secondary, self.config.layout)
+
+    @classmethod
+    def on_file(cls, path: Path, keys: tuple[PublicKey, ...], *, sectors: int = SLOT_SECTORS) -> "Board":
+        """A board whose flash is the file at `path`, made erased when missing."""
+        return cls(keys, sectors=sectors, storage=FileStorage(path, 2 * sectors * SECTOR_BYTES))
+
+    @property
+    def max_image_bytes(self) -> int:
+        """Largest image in bytes that can be received and swapped in."""
+        layout = self.config.layout
+        return min(max_image_bytes(self.primary, layout, 0), max_image_bytes(self.secondary, layout, SECTOR_BYTES))
+
+    def provision(self, image: bytes) -> None:
+        """Put the factory image into primary, over SWD as it were; everything else becomes erased."""
+        if len(image) > self.max_image_bytes:
+            raise ValueError(f"an image of {len(image)} bytes does not fit a slot of {self.max_image_bytes}")
+        for area in (self.primary, self.secondary):
+            area.erase(0, area.size)
+        self.primary.write(0, image + b"\xff" * (-len(image) % self.flash.write_align))
+
+    def is_blank(self) -> bool:
+        """Whether primary has never been programmed."""
+        return self.primary.is_erased(self.primary.read(0, HEADER_BYTES))
+
+    def power_on(self) -> BootOutcome:
+        """Run the bootloader; raises PowerCut and BootAssertion as `bootloader.boot` does."""
+        return boot(self.flash, self.config)
+
+    def running_image(self) -> Image | None:
+        """The image in primary, parsed but not verified."""
+        return read_image(self.primary, 0, self.max_image_bytes)
+
+    def self_test(self) -> bool:
+        """What a new image does before it confirms itself: hash and signature of the flash it runs from."""
+        image = self.running_image()
+        return image is not None and is_trusted(image, self.config.keys)
+
+    @property
+    def confirmed(self) -> bool:
+        """Whether the running image stays at the next reset."""
+        return is_confirmed(self.primary_trailer.read())
+
+    def confirm(self) -> None:
+        """Keep the running image; raises TrailerError when the trailer is damaged."""
+        confirm(self.primary_trailer)
+
+    def prepare_secondary(self) -> None:
+        """Make secondary ready for a download: without its trailer, and without the old image's header in sector 0.
+
+        In offset mode MCUboot refuses a good image one sector in when a header is left in sector 0.
+        """
+        self.secondary.erase(0, SECTOR_BYTES)
+        self.secondary_trailer.erase()
+
+    def write_secondary(self, offset: int, data: bytes) -> None:
+        """Write bytes of the new image at `offset` of it, erasing each sector as the first byte of it arrives."""
+        at = SECTOR_BYTES + offset
+        first = -(-at // SECTOR_BYTES)
+        last = (at + len(data) - 1) // SECTOR_BYTES
+        for sector in range(first, last + 1):
+            self.secondary.erase(sector * SECTOR_BYTES, SECTOR_BYTES)
+        self.secondary.write(at, data + b"\xff" * (-len(data) % self.flash.write_align))
+
+    def resume_offset(self, offset: int) -> int:
+        """Where a download that had reached `offset` can go on: there, or at the start of its sector when bytes
+        behind it are already programmed (the power went between flash and record)."""
+        at = SECTOR_BYTES + offset
+        end = -(-at // SECTOR_BYTES) * SECTOR_BYTES
+        if self.secondary.is_erased(self.secondary.read(at, end - at)):
+            return offset
+        return at // SECTOR_BYTES * SECTOR_BYTES - SECTOR_BYTES
+
+    def secondary_is_valid(self, size: int) -> bool:
+        """Whether `size` bytes of a download are a well-formed image with a trusted signature."""
+        image = read_image(self.secondary, SECTOR_BYTES, self.max_image_bytes)
+        return image is not None and image.total_size <= size and is_trusted(image, self.config.keys)
+
+    def secondary_version(self) -> Version | None:
+        """Version of the image waiting in secondary, one sector in."""
+        header = header_at(self.secondary, SECTOR_BYTES)
+        return header.version if header else None
+
+    def request_test(self) -> None:
+        """Have secondary tried at the next boot; raises TrailerError when its trailer is damaged."""
+        request_upgrade(self.secondary_trailer)
+
+    def contents(self) -> SlotContents:
+        """Look at the flash without changing it."""
+        image = self.running_image()
+        primary = header_at(self.primary, 0)
+        # Downloads lie one sector in, the old image of a swap at the start.
+        secondary = header_at(self.secondary, SECTOR_BYTES) or header_at(self.secondary, 0)
+        return SlotContents(
+            running=primary.version if primary else None,
+            secondary=secondary.version if secondary else None,
+            image_sha256=hashlib.sha256(image.data[: image.total_size]).hexdigest() if image else None,
+            confirmed=self.confirmed,
+            swap_due=swap_type(self.flash, self.config),
+        )
+
+
+def version_of(image: bytes) -> Version:
+    """Version of a whole image file; raises mcuboot_image.DecodeError."""
+    return parse(image).header.version

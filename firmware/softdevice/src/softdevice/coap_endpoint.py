@@ -1,0 +1,277 @@
+"""A thin CoAP endpoint on one UDP socket: requests with retransmission, requests answered, notifications (RFC 7252).
+
+No blocks, no caches, no observations of its own: what a constrained device's stack does, cheap enough that one core
+runs thousands. `Link` stands between it and the socket, so that a device can be made deaf or lossy.
+"""
+
+import asyncio
+import random
+import secrets
+from collections import OrderedDict
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Final, Protocol
+
+from coap_wire import Code, DecodeError, Message, Options, Type, decode, encode, is_request, is_response
+
+Address = tuple[str, int]
+# A server repeats a request for EXCHANGE_LIFETIME; a device remembers only the last few, as Zephyr does.
+_REMEMBERED_REPLIES: Final = 16
+_MAX_DATAGRAM_BYTES: Final = 2048
+
+
+class Unanswered(Exception):
+    """No acknowledgement, or no response after it, in time."""
+
+
+class WasReset(Exception):
+    """The peer answered with RST: it does not know what we mean."""
+
+
+class Link(Protocol):
+    """Decides about each datagram before it is sent or taken in."""
+
+    def lets_out(self) -> bool:
+        """Called for each datagram we send; False loses it."""
+
+    def lets_in(self) -> bool:
+        """Called for each datagram that arrives; False loses it."""
+
+
+class GoodLink:
+    """Loses nothing."""
+
+    def lets_out(self) -> bool:
+        """Every datagram leaves."""
+        return True
+
+    def lets_in(self) -> bool:
+        """Every datagram arrives."""
+        return True
+
+
+@dataclass(frozen=True, slots=True)
+class Transmission:
+    """Transmission parameters (RFC 7252 section 4.8), seconds; `response_seconds` is the wait after an empty ACK."""
+
+    ack_timeout_seconds: float = 2.0
+    ack_random_factor: float = 1.5
+    max_retransmit: int = 4
+    response_seconds: float = 30.0
+
+
+@dataclass(frozen=True, slots=True)
+class Reply:
+    """How a request is answered."""
+
+    code: int
+    payload: bytes = b""
+    options: Options = ()
+
+
+RequestHandler = Callable[[Message, Address], "Reply | None"]
+
+
+@dataclass(slots=True)
+class _Exchange:
+    """A confirmable message on its way; `answer` is for requests, `lost` for notifications."""
+
+    peer: Address
+    message: Message
+    datagram: bytes
+    timeout: float
+    answer: "asyncio.Future[Message] | None" = None
+    lost: Callable[[], None] | None = None
+    sent: int = 0
+    acknowledged: bool = False
+    timer: asyncio.TimerHandle | None = field(default=None, repr=False)
+
+
+class CoapEndpoint(asyncio.DatagramProtocol):
+    """One socket. `handler` answers requests; None from it means silence (the peer has no business here)."""
+
+    def __init__(self, handler: RequestHandler, *, transmission: Transmission, link: Link | None = None) -> None:
+        self.handler = handler
+        self.transmission = transmission
+        self.link: Link = link or GoodLink()
+        self._transport: asyncio.DatagramTransport | None = None
+        self._mid = secrets.randbits(16)
+        self._by_mid: dict[tuple[Address, int], _Exchange] = {}
+        self._by_token: dict[tuple[Address, bytes], _Exchange] = {}
+        self._replies: OrderedDict[tuple[Address, int], bytes] = OrderedDict()
+
+    async def open(self, local: Address = ("0.0.0.0", 0)) -> None:
+        """Bind the socket; port 0 takes any."""
+        await asyncio.get_running_loop().create_datagram_endpoint(lambda: self, local_addr=local)
+
+    @property
+    def local(self) -> Address:
+        """Address and port of the socket."""
+        assert self._transport is not None, "the endpoint is not open"
+        host, port = self._transport.get_extra_info("sockname")[:2]
+        return host, port
+
+    def close(self) -> None:
+        """Close the socket; whoever waits for an answer gets Unanswered."""
+        for exchange in list(self._by_mid.values()) + list(self._by_token.values()):
+            self._finish(exchange)
+            if exchange.answer is not None and not exchange.answer.done():
+                exchange.answer.set_exception(Unanswered("the socket was closed"))
+        if self._transport is not None:
+            self._transport.close()
+
+    async def request(
+        self, peer: Address, code: int, options: Options, payload: bytes = b"", *, within_seconds: float | None = None
+    ) -> Message:
+        """Send a confirmable request and wait for its response; raises Unanswered or WasReset.
+
+        `within_seconds` ends the wait earlier than the transmission parameters do.
+        """
+        message = Message(Type.CON, code, self._next_mid(), secrets.token_bytes(8), options, payload)
+        loop = asyncio.get_running_loop()
+        exchange = self._exchange(peer, message)
+        exchange.answer = loop.create_future()
+        self._by_token[peer, message.token] = exchange
+        self._transmit(exchange)
+        try:
+            async with asyncio.timeout(within_seconds):
+                return await exchange.answer
+        except TimeoutError as error:
+            raise Unanswered(f"no answer within {within_seconds} s") from error
+        finally:
+            self._finish(exchange)
+
+    def notify(self, peer: Address, token: bytes, reply: Reply, *, confirmable: bool, lost: Callable[[], None]) -> None:
+        """Send a notification; `lost` is called when it is answered with RST or, confirmable, not at all."""
+        kind = Type.CON if confirmable else Type.NON
+        message = Message(kind, reply.code, self._next_mid(), token, reply.options, reply.payload)
+        exchange = self._exchange(peer, message)
+        exchange.lost = lost
+        self._transmit(exchange)
+
+    def _exchange(self, peer: Address, message: Message) -> _Exchange:
+        parameters = self.transmission
+        timeout = parameters.ack_timeout_seconds * random.uniform(1.0, parameters.ack_random_factor)
+        exchange = _Exchange(peer, message, encode(message), timeout)
+        self._by_mid[peer, message.mid] = exchange
+        return exchange
+
+    def _next_mid(self) -> int:
+        self._mid = (self._mid + 1) & 0xFFFF
+        return self._mid
+
+    def _transmit(self, exchange: _Exchange) -> None:
+        if exchange.message.type == Type.CON and exchange.sent > self.transmission.max_retransmit:
+            self._give_up(exchange)
+            return
+        self._send(exchange.datagram, exchange.peer)
+        exchange.sent += 1
+        loop = asyncio.get_running_loop()
+        # A NON notification is kept for one timeout, to know the RST that may answer it.
+        again = self._transmit if exchange.message.type == Type.CON else self._finish
+        exchange.timer = loop.call_later(exchange.timeout, again, exchange)
+        exchange.timeout *= 2
+
+    def _give_up(self, exchange: _Exchange) -> None:
+        self._finish(exchange)
+        if exchange.lost is not None:
+            exchange.lost()
+        if exchange.answer is not None and not exchange.answer.done():
+            exchange.answer.set_exception(Unanswered(f"no answer after {exchange.sent} transmissions"))
+
+    def _finish(self, exchange: _Exchange) -> None:
+        if exchange.timer is not None:
+            exchange.timer.cancel()
+        self._by_mid.pop((exchange.peer, exchange.message.mid), None)
+        if exchange.answer is not None:
+            self._by_token.pop((exchange.peer, exchange.message.token), None)
+
+    def _send(self, datagram: bytes, peer: Address) -> None:
+        if self.link.lets_out() and self._transport is not None and not self._transport.is_closing():
+            self._transport.sendto(datagram, peer)
+
+    # What asyncio calls.
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        """The socket is open."""
+        assert isinstance(transport, asyncio.DatagramTransport)
+        self._transport = transport
+
+    def error_received(self, exc: Exception) -> None:
+        """An ICMP error: the peer is away for now; retransmission decides."""
+
+    def datagram_received(self, data: bytes, addr: Address) -> None:
+        """One datagram came in; what is no CoAP is dropped, or reset when it is a confirmable one."""
+        if len(data) > _MAX_DATAGRAM_BYTES or not self.link.lets_in():
+            return
+        peer = (addr[0], addr[1])
+        try:
+            message = decode(data)
+        except DecodeError:
+            if len(data) >= 4 and data[0] >> 6 == 1 and (data[0] >> 4 & 3) == Type.CON:
+                self._empty(Type.RST, data[2] << 8 | data[3], peer)
+            return
+        if is_request(message.code):
+            self._take_request(message, peer)
+        elif is_response(message.code):
+            self._take_response(message, peer)
+        elif message.type == Type.CON:
+            # A ping (empty CON) or a code of a reserved class: RST (RFC 7252 section 4.2).
+            self._empty(Type.RST, message.mid, peer)
+        elif message.code == Code.EMPTY:
+            self._take_empty(message, peer)
+
+    def _empty(self, kind: Type, mid: int, peer: Address) -> None:
+        self._send(encode(Message(kind, Code.EMPTY, mid)), peer)
+
+    def _take_empty(self, message: Message, peer: Address) -> None:
+        exchange = self._by_mid.get((peer, message.mid))
+        if exchange is None:
+            return
+        if message.type == Type.ACK:
+            self._acknowledge(exchange)
+        elif message.type == Type.RST:
+            self._finish(exchange)
+            if exchange.lost is not None:
+                exchange.lost()
+            if exchange.answer is not None and not exchange.answer.done():
+                exchange.answer.set_exception(WasReset("the peer answered with RST"))
+
+    def _acknowledge(self, exchange: _Exchange) -> None:
+        if exchange.answer is None:
+            self._finish(exchange)
+        elif not exchange.acknowledged:
+            exchange.acknowledged = True
+            if exchange.timer is not None:
+                exchange.timer.cancel()
+            wait = self.transmission.response_seconds
+            exchange.timer = asyncio.get_running_loop().call_later(wait, self._give_up, exchange)
+
+    def _take_response(self, message: Message, peer: Address) -> None:
+        exchange = self._by_token.get((peer, message.token))
+        if message.type == Type.ACK and exchange is not None and exchange.message.mid != message.mid:
+            return
+        if message.type == Type.CON:
+            self._empty(Type.ACK if exchange else Type.RST, message.mid, peer)
+        if exchange is not None and exchange.answer is not None and not exchange.answer.done():
+            exchange.answer.set_result(message)
+            self._finish(exchange)
+
+    def _take_request(self, message: Message, peer: Address) -> None:
+        if message.type not in (Type.CON, Type.NON):
+            return
+        key = (peer, message.mid)
+        if key in self._replies:
+            if message.type == Type.CON:
+                self._send(self._replies[key], peer)
+            return
+        reply = self.handler(message, peer)
+        if reply is None:
+            return
+        confirmable = message.type == Type.CON
+        kind, mid = (Type.ACK, message.mid) if confirmable else (Type.NON, self._next_mid())
+        datagram = encode(Message(kind, reply.code, mid, message.token, reply.options, reply.payload))
+        self._replies[key] = datagram
+        while len(self._replies) > _REMEMBERED_REPLIES:
+            self._replies.popitem(last=False)
+        self._send(datagram, peer)
