@@ -10,7 +10,7 @@ import secrets
 from collections import OrderedDict
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from typing import Final, Protocol
+from typing import Final, Protocol, cast
 
 from coap_wire import Code, DecodeError, Message, Options, Type, decode, encode, is_request, is_response
 
@@ -81,7 +81,7 @@ class _Exchange:
     datagram: bytes
     timeout: float
     answer: "asyncio.Future[Message] | None" = None
-    lost: Callable[[], None] | None = None
+    was_reset: Callable[[], None] | None = None
     sent: int = 0
     acknowledged: bool = False
     timer: asyncio.TimerHandle | None = field(default=None, repr=False)
@@ -141,12 +141,14 @@ class CoapEndpoint(asyncio.DatagramProtocol):
         finally:
             self._finish(exchange)
 
-    def notify(self, peer: Address, token: bytes, reply: Reply, *, confirmable: bool, lost: Callable[[], None]) -> None:
-        """Send a notification; `lost` is called when it is answered with RST or, confirmable, not at all."""
+    def notify(
+        self, peer: Address, token: bytes, reply: Reply, *, confirmable: bool, was_reset: Callable[[], None]
+    ) -> None:
+        """Send a notification; `was_reset` is called when it is answered with RST."""
         kind = Type.CON if confirmable else Type.NON
         message = Message(kind, reply.code, self._next_mid(), token, reply.options, reply.payload)
         exchange = self._exchange(peer, message)
-        exchange.lost = lost
+        exchange.was_reset = was_reset
         self._transmit(exchange)
 
     def _exchange(self, peer: Address, message: Message) -> _Exchange:
@@ -174,8 +176,6 @@ class CoapEndpoint(asyncio.DatagramProtocol):
 
     def _give_up(self, exchange: _Exchange) -> None:
         self._finish(exchange)
-        if exchange.lost is not None:
-            exchange.lost()
         if exchange.answer is not None and not exchange.answer.done():
             exchange.answer.set_exception(Unanswered(f"no answer after {exchange.sent} transmissions"))
 
@@ -194,8 +194,8 @@ class CoapEndpoint(asyncio.DatagramProtocol):
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         """The socket is open."""
-        assert isinstance(transport, asyncio.DatagramTransport)
-        self._transport = transport
+
+        self._transport = cast(asyncio.DatagramTransport, transport)
 
     def error_received(self, exc: Exception) -> None:
         """An ICMP error: the peer is away for now; retransmission decides."""
@@ -232,8 +232,8 @@ class CoapEndpoint(asyncio.DatagramProtocol):
             self._acknowledge(exchange)
         elif message.type == Type.RST:
             self._finish(exchange)
-            if exchange.lost is not None:
-                exchange.lost()
+            if exchange.was_reset is not None:
+                exchange.was_reset()
             if exchange.answer is not None and not exchange.answer.done():
                 exchange.answer.set_exception(WasReset("the peer answered with RST"))
 

@@ -133,7 +133,8 @@ def _get(request: Message, path: Path, resources: Resources) -> Decision:
     accept = request.uint(ACCEPT)
     if accept == representations.LINK:
         return Decision(_content(request, representations.discover(path).encode(), representations.LINK))
-    content_format = representations.default_format(path) if accept is None else accept
+    values = resources.read(path)
+    content_format = representations.default_format(path, values) if accept is None else accept
     reply = read(path, resources, content_format)
     observe = request.uint(OBSERVE)
     effects: tuple[Effect, ...] = ()
@@ -155,7 +156,6 @@ def read(path: Path, resources: Resources, content_format: int) -> Reply:
     try:
         payload = representations.encode(path, values, content_format)
     except representations.NotRepresentable:
-        # Without Accept a multiple resource cannot be text: TLV then (Core 1.1, 7.4).
         return Reply(Code.NOT_ACCEPTABLE)
     return Reply(Code.CONTENT, payload, ((CONTENT_FORMAT, encode_uint(content_format)),))
 

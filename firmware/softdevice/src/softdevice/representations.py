@@ -1,4 +1,4 @@
-"""Values written in the format a server asked for: text, CBOR, TLV, SenML JSON and CBOR, link-format (Core 1.1, 7.4)."""
+"""Values in the format a server asked for: text, CBOR, TLV, SenML JSON and CBOR, link-format (OMA Core 1.1, 7.4)."""
 
 import base64
 from collections.abc import Mapping
@@ -43,18 +43,19 @@ def discover(path: Path) -> str:
     return ",".join(f"<{entry}>" for entry in found)
 
 
-def default_format(path: Path) -> int:
-    """The format of an answer nobody asked a format for: text for one resource, TLV above."""
-    return TEXT if len(path.ids) >= 3 else TLV
+def default_format(path: Path, values: dict[Path, ResourceValue]) -> int:
+    """The format of an answer nobody asked a format for: text for one value, TLV for several."""
+    several = any(isinstance(value, Mapping) for value in values.values()) and len(path.ids) < 4
+    return TLV if several or len(path.ids) < 3 else TEXT
 
 
 def encode(path: Path, values: dict[Path, ResourceValue], content_format: int) -> bytes:
     """`values` (by resource, all at or below `path`) in a format; raises NotRepresentable."""
     match content_format:
         case 0:
-            return _text(_single(values))
+            return _text(_single(path, values))
         case 60:
-            return cbor2.dumps(_single(values))
+            return cbor2.dumps(_single(path, values))
         case 110:
             return senml.encode_json(_records(values))
         case 112:
@@ -65,15 +66,15 @@ def encode(path: Path, values: dict[Path, ResourceValue], content_format: int) -
             raise NotRepresentable
 
 
-def _single(values: dict[Path, ResourceValue]) -> senml.Value:
-    if len(values) != 1:
+def _single(path: Path, values: dict[Path, ResourceValue]) -> senml.Value:
+    if len(values) != 1 or len(path.ids) < 3:
         raise NotRepresentable
     value = next(iter(values.values()))
-    if isinstance(value, Mapping):
-        if len(value) != 1:
-            raise NotRepresentable
-        return next(iter(value.values()))
-    return value
+    if not isinstance(value, Mapping):
+        return value
+    if len(path.ids) < 4:
+        raise NotRepresentable
+    return next(iter(value.values()))
 
 
 def _text(value: senml.Value) -> bytes:
@@ -98,7 +99,7 @@ def _records(values: dict[Path, ResourceValue]) -> tuple[senml.Record, ...]:
 
 def _tlvs(path: Path, values: dict[Path, ResourceValue]) -> list[tlv.Tlv]:
     entries: list[tlv.Tlv] = []
-    for resource, value in sorted(values.items()):
+    for resource, value in sorted(values.items(), key=lambda item: item[0]):
         number = resource.ids[2]
         if isinstance(value, Mapping):
             inner = tuple(tlv.Tlv(tlv.Kind.RESOURCE_INSTANCE, key, _raw(entry)) for key, entry in value.items())

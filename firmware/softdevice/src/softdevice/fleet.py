@@ -1,0 +1,83 @@
+"""Many devices in one process: makes them, starts them staggered, stops them, and finds them again in their folder."""
+
+import asyncio
+import resource
+from collections.abc import Mapping
+from dataclasses import replace
+from pathlib import Path
+from types import TracebackType
+
+from mcuboot_image import PublicKey
+from softdevice.device import Device
+from softdevice.options import DeviceOptions, Misbehaviour
+
+
+def device_names(count: int, prefix: str = "softdevice-") -> tuple[str, ...]:
+    """`softdevice-0001` and so on."""
+    return tuple(f"{prefix}{number:04d}" for number in range(1, count + 1))
+
+
+class Fleet:
+    """Devices with one set of options; `misbehaviours` adds vices by device name.
+
+    Folders are `directory/NAME`. A device found there goes on with its flash; a new one gets `image`. Raises
+    ValueError for a vice of a device that does not exist.
+    """
+
+    def __init__(
+        self,
+        names: tuple[str, ...],
+        directory: Path,
+        options: DeviceOptions,
+        *,
+        image: bytes,
+        keys: tuple[PublicKey, ...],
+        misbehaviours: Mapping[str, frozenset[Misbehaviour]] | None = None,
+        stagger_seconds: float = 0.01,
+    ) -> None:
+        vices = dict(misbehaviours or {})
+        if unknown := sorted(set(vices) - set(names)):
+            raise ValueError(f"no device is called {', '.join(unknown)}; names are {names[0]} to {names[-1]}")
+        self.devices: dict[str, Device] = {}
+        for name in names:
+            own = replace(options, misbehaviours=options.misbehaviours | vices.get(name, frozenset()))
+            device = Device(name, directory / name, own, keys)
+            device.provision(image)
+            self.devices[name] = device
+        self._stagger = stagger_seconds
+
+    def __getitem__(self, name: str) -> Device:
+        return self.devices[name]
+
+    async def start(self) -> None:
+        """Switch all on, one after the other."""
+        allow_open_files(len(self.devices) + 64)
+        for device in self.devices.values():
+            device.start()
+            await asyncio.sleep(self._stagger)
+
+    async def stop(self, *, deregister: bool | None = None) -> None:
+        """Switch all off, many at a time."""
+        gate = asyncio.Semaphore(64)
+
+        async def one(device: Device) -> None:
+            async with gate:
+                await device.stop(deregister=deregister)
+
+        await asyncio.gather(*(one(device) for device in self.devices.values()))
+
+    async def __aenter__(self) -> "Fleet":
+        await self.start()
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        await self.stop()
+
+
+def allow_open_files(needed: int) -> None:
+    """Raise the soft limit of open files as far as the hard one allows: a socket for each device."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    if soft < needed:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (min(needed, hard), hard))

@@ -1,0 +1,56 @@
+"""What a device keeps outside of its image slots: counters for whoever inspects it, and how far a download is."""
+
+import json
+import logging
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+from softdevice.download import Progress
+
+_LOGGER = logging.getLogger("softdevice")
+
+
+@dataclass(slots=True)
+class Ledger:
+    """Counters since the device was made; `progress` is that of the download under way, if any.
+
+    `restarts` counts requests for block 0 of something that had already been fetched in part.
+    """
+
+    path: Path
+    endpoint: str
+    boots: int = 0
+    downloads: int = 0
+    installs: int = 0
+    reverts: int = 0
+    blocks: int = 0
+    restarts: int = 0
+    rebooted_mid_download: bool = False
+    progress: Progress | None = None
+
+    @classmethod
+    def load(cls, path: Path, endpoint: str) -> "Ledger":
+        """Read the file; one that is missing or unreadable gives a new ledger."""
+        ledger = cls(path, endpoint)
+        try:
+            stored: Any = json.loads(path.read_text())
+            progress = stored.pop("progress")
+            ledger.progress = Progress(**progress) if progress else None
+            for name in ("boots", "downloads", "installs", "reverts", "blocks", "restarts"):
+                setattr(ledger, name, int(stored[name]))
+            ledger.rebooted_mid_download = bool(stored["rebooted_mid_download"])
+            ledger.endpoint = str(stored["endpoint"])
+        except FileNotFoundError:
+            pass
+        except (ValueError, KeyError, TypeError, AttributeError) as error:
+            _LOGGER.warning("%s cannot be read and is begun anew: %s", path.name, error, extra={"endpoint": endpoint})
+            return cls(path, endpoint)
+        return ledger
+
+    def save(self) -> None:
+        """Write the file, whole or not at all."""
+        content = {name: value for name, value in asdict(self).items() if name != "path"}
+        scratch = self.path.with_suffix(".new")
+        scratch.write_text(json.dumps(content))
+        scratch.replace(self.path)
