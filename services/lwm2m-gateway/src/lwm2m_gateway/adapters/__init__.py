@@ -1,0 +1,1 @@
+"""The gateway's edges to Redis and to the update manager."""

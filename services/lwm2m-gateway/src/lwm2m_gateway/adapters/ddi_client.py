@@ -1,0 +1,119 @@
+"""A hawkBit DDI client, speaking for many devices with one gateway token; works against any hawkBit."""
+
+import logging
+from dataclasses import dataclass
+from typing import Any
+from urllib.parse import quote
+
+import httpx
+
+logger = logging.getLogger(__name__)
+
+
+class DdiUnavailable(Exception):
+    """The update manager cannot be asked now; ask again later."""
+
+
+@dataclass(frozen=True, slots=True)
+class Poll:
+    """What a poll answered: absolute hrefs, or None."""
+
+    deployment: str | None
+    cancel: str | None
+    config_data: str | None
+
+
+@dataclass(frozen=True, slots=True)
+class Deployment:
+    """The first artifact of a deployment; `url` absolute, `size` in bytes, `sha256` in hex."""
+
+    action_id: int
+    version: str
+    url: str
+    sha256: str
+    size: int
+    filename: str
+
+
+class DdiClient:
+    """`base` is the server's URL, without path."""
+
+    def __init__(self, base: str, tenant: str, gateway_token: str, timeout_seconds: float = 15.0) -> None:
+        self._base = f"{base.rstrip('/')}/{quote(tenant)}/controller/v1/"
+        self._client = httpx.AsyncClient(
+            timeout=timeout_seconds,
+            headers={"Authorization": f"GatewayToken {gateway_token}", "Accept": "application/json"},
+            trust_env=False,
+            limits=httpx.Limits(max_connections=20, max_keepalive_connections=20),
+        )
+
+    async def _request(self, method: str, url: str, body: Any = None) -> httpx.Response:
+        try:
+            answer = await self._client.request(method, url, json=body)
+        except httpx.TransportError as error:
+            raise DdiUnavailable(type(error).__name__) from error
+        if answer.status_code >= 500 or answer.status_code in (401, 403, 429):
+            raise DdiUnavailable(f"{method} answered {answer.status_code}")
+        return answer
+
+    def controller(self, endpoint: str) -> str:
+        """URL of a device's resource."""
+        return self._base + quote(endpoint, safe="")
+
+    async def poll(self, endpoint: str) -> Poll:
+        """Ask what there is to do; creates the device at the update manager on first contact."""
+        answer = await self._request("GET", self.controller(endpoint))
+        if answer.status_code != 200:
+            raise DdiUnavailable(f"poll answered {answer.status_code}")
+        links = answer.json().get("_links", {})
+        return Poll(*(links.get(name, {}).get("href") for name in ("deploymentBase", "cancelAction", "configData")))
+
+    async def deployment(self, href: str) -> Deployment | None:
+        """What to install; None when it holds no artifact this gateway can offer, or is gone."""
+        answer = await self._request("GET", href)
+        if answer.status_code != 200:
+            return None
+        body = answer.json()
+        deployment = body["deployment"]
+        if deployment.get("download") == "skip" or deployment.get("update") == "skip":
+            return None
+        for chunk in deployment["chunks"]:
+            for artifact in chunk["artifacts"]:
+                links = artifact["_links"]
+                link = links.get("download-http") or links.get("download")
+                if link and (sha256 := artifact["hashes"].get("sha256")):
+                    size, name = int(artifact["size"]), artifact["filename"]
+                    return Deployment(int(body["id"]), chunk["version"], link["href"], sha256, size, name)
+        return None
+
+    async def cancel_action(self, href: str) -> int | None:
+        """Id of the action to stop; None when it is gone."""
+        answer = await self._request("GET", href)
+        return int(answer.json()["cancelAction"]["stopId"]) if answer.status_code == 200 else None
+
+    async def feedback(self, endpoint: str, action_id: int, feedback: Any) -> None:
+        """Deliver one feedback (`sessions.journey.Feedback`); an action closed or unknown counts as delivered."""
+        kind = "cancelAction" if feedback.cancel else "deploymentBase"
+        body = {
+            "id": str(action_id),
+            "status": {
+                "execution": feedback.execution,
+                "result": {"finished": feedback.finished},
+                "details": list(feedback.details),
+            },
+        }
+        answer = await self._request("POST", f"{self.controller(endpoint)}/{kind}/{action_id}/feedback", body)
+        if answer.status_code >= 400:
+            logger.warning(
+                "feedback was not taken",
+                extra={"endpoint": endpoint, "action": action_id, "status": answer.status_code},
+            )
+
+    async def config_data(self, endpoint: str, attributes: dict[str, str]) -> None:
+        """Report attributes of a device."""
+        body = {"mode": "merge", "data": attributes}
+        await self._request("PUT", f"{self.controller(endpoint)}/configData", body)
+
+    async def close(self) -> None:
+        """Let go of connections."""
+        await self._client.aclose()

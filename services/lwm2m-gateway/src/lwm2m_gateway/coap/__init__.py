@@ -1,0 +1,1 @@
+"""CoAP: the only room that knows aiocoap."""

@@ -1,0 +1,380 @@
+"""One device on its way to one image: `step(journey, event, now) -> (journey, effects)`, and nothing else.
+
+The story is object 5's (lwm2m.firmware). What the device says is never trusted to be complete: State and Result come
+in any order, twice, late, or not at all; a Zephyr device forgets both at a reboot. So each phase looks at whatever
+pair of values came last and moves forward only. Two answers decide the end: the firmware version after the reboot,
+and a Result that is an error. A new version is believed after a soak time, because MCUboot reverts an image that was
+never confirmed.
+
+Effects that need the device may be dropped by the shell when it sleeps or does not answer: the next contact asks
+again for what the phase needs. Feedback waits inside the journey until it is delivered, so a killed gateway loses none.
+"""
+
+import json
+from dataclasses import asdict, dataclass, replace
+from typing import Any, Final
+
+from lwm2m.firmware import State, result_text
+from lwm2m_gateway.sessions import causes
+from lwm2m_gateway.sessions.events import (
+    CancelRequested,
+    Contact,
+    DeliverFeedback,
+    Effect,
+    Event,
+    Executed,
+    ExecuteUpdate,
+    FeedbackDelivered,
+    Observed,
+    ObserveFirmware,
+    OfferPackage,
+    ReadFirmware,
+    Registered,
+    ReportPhase,
+    ResetFirmware,
+    RevokeTicket,
+    Tick,
+    UriWritten,
+)
+from lwm2m_gateway.sessions.phases import FINAL, TEXTS, TRANSITIONS, IllegalMove, Phase
+from lwm2m_gateway.sessions.versions import same_version
+
+MAX_OFFERS: Final = 8
+
+
+@dataclass(frozen=True, slots=True)
+class Feedback:
+    """One DDI feedback: `execution` and `finished` as DDI spells them; details in order."""
+
+    execution: str
+    finished: str
+    details: tuple[str, ...] = ()
+    cancel: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Pace:
+    """How patient a journey is; seconds."""
+
+    soak: float = 60.0
+    silence: float = 3600.0
+    reboot: float = 900.0
+    ask_again: float = 30.0
+
+
+@dataclass(frozen=True, slots=True)
+class Journey:
+    """Small, plain, serialisable. Times are epoch seconds; `url` is the upstream's, `token` the ticket's."""
+
+    action_id: int
+    version: str
+    url: str
+    sha256: str
+    size: int
+    phase: Phase = Phase.ASSIGNED
+    attempt: int = 1
+    offers: int = 0
+    offered_at: float = 0.0
+    token: str = ""
+    old_version: str = ""
+    state: int | None = None
+    result: int | None = None
+    new_seen_at: float = 0.0
+    old_seen: bool = False
+    deadline: float = 0.0
+    wake_at: float = 0.0
+    feedback: tuple[Feedback, ...] = ()
+
+    @property
+    def over(self) -> bool:
+        """Ended, and nothing is left to tell."""
+        return self.phase in FINAL and not self.feedback
+
+
+Step = tuple[Journey, tuple[Effect, ...]]
+
+
+def begin(action_id: int, version: str, url: str, sha256: str, size: int, now: float, pace: Pace) -> Step:
+    """A new journey: ask the device where it stands."""
+    journey = Journey(action_id, version, url, sha256, size, deadline=now + pace.silence, wake_at=now + pace.ask_again)
+    return journey, (ReportPhase(TEXTS[Phase.ASSIGNED]), ReadFirmware())
+
+
+def step(journey: Journey, event: Event, now: float, pace: Pace) -> Step:
+    """What follows from one event. Raises IllegalMove only if this module has a bug."""
+    if isinstance(event, FeedbackDelivered):
+        journey = replace(journey, feedback=journey.feedback[1:])
+        return journey, (DeliverFeedback(),) if journey.feedback else ()
+    if journey.phase in FINAL:
+        return journey, (DeliverFeedback(),) if journey.feedback else ()
+    match event:
+        case Registered() | Contact():
+            return _contact(journey, isinstance(event, Registered), now, pace)
+        case Observed():
+            return _observed(journey, event, now, pace)
+        case UriWritten():
+            return _uri_written(journey, event, now, pace)
+        case Executed():
+            return _executed(journey, event, now, pace)
+        case CancelRequested():
+            return _cancel(journey, event, now)
+        case Tick():
+            return _tick(journey, now, pace)
+
+
+def _move(journey: Journey, phase: Phase, now: float, wait: float, text: str = "") -> Step:
+    """Enter `phase` and wait at most `wait` seconds for what comes next."""
+    if phase not in TRANSITIONS[journey.phase]:
+        raise IllegalMove(f"{journey.phase} to {phase}")
+    return replace(journey, phase=phase, deadline=now + wait), (ReportPhase(text or TEXTS[phase]),)
+
+
+def _then(outcome: Step, *more: Effect) -> Step:
+    return outcome[0], outcome[1] + more
+
+
+def _tell(outcome: Step, feedback: Feedback) -> Step:
+    journey, effects = outcome
+    waiting = (*journey.feedback, feedback)
+    # Only the first one starts the delivery; each delivered one starts the next.
+    start = () if journey.feedback else (DeliverFeedback(),)
+    return replace(journey, feedback=waiting), effects + start
+
+
+def _contact(journey: Journey, booted: bool, now: float, pace: Pace) -> Step:
+    journey = replace(journey, deadline=max(journey.deadline, now + pace.silence), wake_at=now + pace.ask_again)
+    resend: tuple[Effect, ...] = (DeliverFeedback(),) if journey.feedback else ()
+    if booted and journey.phase in (Phase.EXECUTING, Phase.REBOOTING):
+        if journey.phase == Phase.EXECUTING:
+            journey, _ = _move(journey, Phase.REBOOTING, now, pace.reboot)
+        return _then(_move(journey, Phase.VERIFYING, now, pace.reboot), *resend, ReadFirmware())
+    watching = journey.phase not in (Phase.ASSIGNED, Phase.VERIFYING)
+    return journey, resend + ((ObserveFirmware(), ReadFirmware()) if watching else (ReadFirmware(),))
+
+
+def _observed(journey: Journey, seen: Observed, now: float, pace: Pace) -> Step:
+    journey = replace(
+        journey,
+        state=journey.state if seen.state is None else seen.state,
+        result=journey.result if seen.result is None else seen.result,
+        deadline=max(journey.deadline, now + pace.silence) if journey.phase != Phase.REBOOTING else journey.deadline,
+    )
+    match journey.phase:
+        case Phase.ASSIGNED:
+            return _assigned(journey, seen, now, pace)
+        case Phase.OFFERED | Phase.DOWNLOADING:
+            return _transferring(journey, seen, now, pace)
+        case Phase.DOWNLOADED | Phase.EXECUTING:
+            return _complete(journey, seen, now, pace)
+        case Phase.REBOOTING:
+            return _rebooting(journey, seen, now, pace)
+        case _:
+            return _verifying(journey, seen, now, pace)
+
+
+def _assigned(journey: Journey, seen: Observed, now: float, pace: Pace) -> Step:
+    if seen.state is None:
+        return journey, ()
+    if seen.version and same_version(seen.version, journey.version) and seen.state == State.IDLE:
+        moved = _move(journey, Phase.SUCCEEDED, now, 0, f"the device already runs {journey.version}")
+        return _tell(_then(moved, RevokeTicket()), Feedback("closed", "success", (f"already runs {journey.version}",)))
+    if seen.version:
+        journey = replace(journey, old_version=seen.version)
+    if seen.state == State.UPDATING:
+        return replace(journey, wake_at=now + pace.ask_again), ()
+    if seen.state in (State.DOWNLOADING, State.DOWNLOADED):
+        # Not of this attempt: a device resets to Idle by an empty URI, and is read again.
+        return replace(journey, wake_at=now + pace.ask_again), (ResetFirmware(), ReadFirmware())
+    return replace(journey, wake_at=now + pace.ask_again), (ObserveFirmware(), OfferPackage())
+
+
+def _transferring(journey: Journey, seen: Observed, now: float, pace: Pace) -> Step:
+    state, result = journey.state, journey.result or 0
+    if seen.state == State.DOWNLOADED:
+        outcome = _tell(_move(journey, Phase.DOWNLOADED, now, pace.silence), Feedback("downloaded", "none"))
+        return _then(outcome, ExecuteUpdate())
+    if seen.state == State.UPDATING:
+        return _move(journey, Phase.REBOOTING, now, pace.reboot)
+    if seen.state == State.DOWNLOADING:
+        if journey.phase == Phase.DOWNLOADING:
+            return journey, ()
+        return _tell(_move(journey, Phase.DOWNLOADING, now, pace.silence), Feedback("download", "none"))
+    # A Result of an earlier attempt may still stand beside a State that has moved on.
+    if state == State.IDLE and result >= 2:
+        return _failed_download(journey, result, now, pace)
+    if seen.state == State.IDLE and journey.phase == Phase.DOWNLOADING and seen.version is not None:
+        # Idle, no error, in a full read: it rebooted in mid-download and forgot (Zephyr keeps State in RAM).
+        return _offer_again(journey, "the device lost its download, offering again", now, pace)
+    if seen.state == State.IDLE and seen.version is not None and now >= journey.offered_at + pace.ask_again:
+        return _offer_again(journey, "the device took the address and did not begin, offering again", now, pace)
+    return journey, ()
+
+
+def _failed_download(journey: Journey, result: int, now: float, pace: Pace) -> Step:
+    if causes.worth_another(result, journey.attempt):
+        retry = replace(journey, attempt=journey.attempt + 1)
+        return _offer_again(retry, f"{causes.text_of(result)}; trying again", now, pace)
+    return _fail(journey, causes.cause_of(result), causes.text_of(result), now)
+
+
+def _offer_again(journey: Journey, text: str, now: float, pace: Pace) -> Step:
+    if journey.offers >= MAX_OFFERS:
+        return _fail(journey, causes.DOWNLOAD_FAILED, f"{journey.offers} offers led to no download", now)
+    again = replace(journey, state=None, result=None)
+    moved = _move(again, Phase.ASSIGNED, now, pace.silence, text)
+    return _then(moved, ObserveFirmware(), OfferPackage())
+
+
+def _uri_written(journey: Journey, answer: UriWritten, now: float, pace: Pace) -> Step:
+    if journey.phase != Phase.ASSIGNED:
+        return journey, ()
+    if not answer.accepted:
+        if journey.offers + 1 >= MAX_OFFERS:
+            return _fail(journey, causes.DEVICE_REFUSED, f"the device refused the address with {answer.code}", now)
+        # Anjay answers 4.00 in any state but Idle: reset it and look again.
+        refused = replace(journey, offers=journey.offers + 1, wake_at=now + pace.ask_again)
+        return refused, (ReportPhase(f"the device refused the address with {answer.code}, resetting"), ResetFirmware())
+    offered = replace(journey, offers=journey.offers + 1, offered_at=now, state=None, result=None)
+    offered = replace(offered, wake_at=now + pace.ask_again)
+    outcome = _move(offered, Phase.OFFERED, now, pace.silence)
+    if journey.offers == 0:
+        outcome = _tell(outcome, Feedback("proceeding", "none", ("package address written",)))
+    return _then(outcome, ReadFirmware())
+
+
+def _complete(journey: Journey, seen: Observed, now: float, pace: Pace) -> Step:
+    if seen.state == State.UPDATING:
+        if journey.phase == Phase.DOWNLOADED:
+            journey, _ = _move(journey, Phase.EXECUTING, now, pace.reboot)
+        return _move(journey, Phase.REBOOTING, now, pace.reboot)
+    result = journey.result or 0
+    if seen.state == State.DOWNLOADED:
+        if journey.phase == Phase.EXECUTING and result >= 2:
+            return _fail(journey, causes.cause_of(result), causes.text_of(result), now)
+        return journey, (ExecuteUpdate(),) if journey.phase == Phase.DOWNLOADED else ()
+    if journey.state == State.IDLE and result >= 2:
+        return _fail(journey, causes.cause_of(result), causes.text_of(result), now)
+    if seen.state == State.IDLE and seen.version is not None:
+        if same_version(seen.version, journey.version) or journey.phase == Phase.EXECUTING:
+            # It rebooted before its answer to Execute came through.
+            moving = journey if journey.phase == Phase.EXECUTING else _move(journey, Phase.EXECUTING, now, 0)[0]
+            moving, _ = _move(moving, Phase.REBOOTING, now, pace.reboot)
+            verifying, effects = _move(moving, Phase.VERIFYING, now, pace.reboot)
+            outcome = _verifying(verifying, seen, now, pace)
+            return outcome[0], effects + outcome[1]
+        return _offer_again(journey, "the device lost its image, offering again", now, pace)
+    return journey, ()
+
+
+def _executed(journey: Journey, answer: Executed, now: float, pace: Pace) -> Step:
+    if journey.phase != Phase.DOWNLOADED:
+        return journey, ()
+    executing, effects = _move(journey, Phase.EXECUTING, now, pace.reboot)
+    if answer.accepted is False:
+        refused = replace(executing, phase=Phase.DOWNLOADED, offers=executing.offers + 1, wake_at=now + pace.ask_again)
+        if refused.offers >= MAX_OFFERS:
+            return _fail(executing, causes.DEVICE_REFUSED, f"the device refused Update with {answer.code}", now)
+        return refused, (ReportPhase(f"the device refused Update with {answer.code}, asking again"), ReadFirmware())
+    moved = _move(executing, Phase.REBOOTING, now, pace.reboot)
+    told = Feedback("proceeding", "none", ("update ordered, the device reboots",))
+    return _tell((moved[0], effects + moved[1]), told)
+
+
+def _rebooting(journey: Journey, seen: Observed, now: float, pace: Pace) -> Step:
+    result = journey.result or 0
+    if journey.state in (State.IDLE, State.DOWNLOADED) and result >= 2:
+        return _fail(journey, causes.cause_of(result), causes.text_of(result), now)
+    if seen.version is not None and same_version(seen.version, journey.version):
+        moved, effects = _move(journey, Phase.VERIFYING, now, pace.reboot)
+        outcome = _verifying(moved, seen, now, pace)
+        return outcome[0], effects + outcome[1]
+    return journey, ()
+
+
+def _verifying(journey: Journey, seen: Observed, now: float, pace: Pace) -> Step:
+    if seen.version is None:
+        return journey, ()
+    result = journey.result or 0
+    if same_version(seen.version, journey.version):
+        if not journey.new_seen_at:
+            soaking = replace(journey, new_seen_at=now, wake_at=now + pace.soak)
+            text = f"the device runs {seen.version} on trial; believed after {pace.soak:.0f} s"
+            return soaking, (ReportPhase(text),)
+        if now < journey.new_seen_at + pace.soak:
+            return replace(journey, wake_at=journey.new_seen_at + pace.soak), ()
+        moved = _move(journey, Phase.SUCCEEDED, now, 0, f"the device runs {seen.version}")
+        return _tell(_then(moved, RevokeTicket()), Feedback("closed", "success", (f"runs {seen.version}",)))
+    if result >= 2:
+        return _fail(journey, causes.cause_of(result), causes.text_of(result), now)
+    if journey.old_version and not same_version(seen.version, journey.old_version):
+        text = f"the device runs {seen.version}, expected {journey.version}"
+        return _fail(journey, causes.WRONG_VERSION, text, now)
+    if not journey.new_seen_at and not journey.old_seen:
+        # Once is no proof: the Update or late notification of a device that is about to reboot looks the same.
+        return replace(journey, old_seen=True, wake_at=now + pace.ask_again), ()
+    return _rolled_back(journey, seen.version, now)
+
+
+def _rolled_back(journey: Journey, version: str, now: float) -> Step:
+    if journey.new_seen_at:
+        text = f"{journey.version} booted but was never confirmed: MCUboot reverted the device to {version}"
+    else:
+        text = (
+            f"the device came back with {version}: MCUboot refused or reverted {journey.version} before it registered"
+        )
+    moved, effects = _move(journey, Phase.ROLLED_BACK, now, 0)
+    report = ReportPhase(text, causes.ROLLED_BACK)
+    told = Feedback("closed", "failure", (f"cause: {causes.ROLLED_BACK}", text))
+    return _tell((moved, (*effects[:-1], report, RevokeTicket())), told)
+
+
+def _fail(journey: Journey, cause: str, text: str, now: float) -> Step:
+    moved, _ = _move(journey, Phase.FAILED, now, 0)
+    told = Feedback("closed", "failure", (f"cause: {cause}", text))
+    return _tell((moved, (ReportPhase(text, cause), RevokeTicket(), ResetFirmware())), told)
+
+
+def _cancel(journey: Journey, event: CancelRequested, now: float) -> Step:
+    if Phase.CANCELLED not in TRANSITIONS[journey.phase]:
+        if not event.confirm:
+            return journey, ()
+        text = f"too late to cancel: {TEXTS[journey.phase]}"
+        return _tell((journey, ()), Feedback("rejected", "failure", (text,), cancel=True))
+    moved = _then(_move(journey, Phase.CANCELLED, now, 0), RevokeTicket(), ResetFirmware())
+    if not event.confirm:
+        return replace(moved[0], feedback=()), moved[1]
+    return _tell(moved, Feedback("closed", "success", ("cancelled",), cancel=True))
+
+
+def _tick(journey: Journey, now: float, pace: Pace) -> Step:
+    if now >= journey.deadline:
+        waited = TEXTS[journey.phase]
+        return _fail(
+            journey, causes.DEVICE_SILENT, f"nothing was heard of the device any more; last known: {waited}", now
+        )
+    resend: tuple[Effect, ...] = (DeliverFeedback(),) if journey.feedback else ()
+    if now < journey.wake_at:
+        return journey, resend
+    asked = replace(journey, wake_at=now + pace.ask_again)
+    if journey.phase == Phase.REBOOTING:
+        return asked, resend
+    return asked, (*resend, ReadFirmware())
+
+
+def encode(journey: Journey) -> str:
+    """JSON for Redis; under 1 KiB (a test holds it)."""
+    return json.dumps(asdict(journey), separators=(",", ":"))
+
+
+def decode(text: str | bytes) -> Journey:
+    """Inverse of `encode`; raises ValueError, KeyError or TypeError for what another release wrote."""
+    record: dict[str, Any] = json.loads(text)
+    record["phase"] = Phase(record["phase"])
+    record["feedback"] = tuple(Feedback(**{**item, "details": tuple(item["details"])}) for item in record["feedback"])
+    return Journey(**record)
+
+
+def describe(journey: Journey) -> str:
+    """One line for logs."""
+    result = "" if journey.result is None else f", {result_text(journey.result)}"
+    return f"action {journey.action_id} {journey.phase}{result}"

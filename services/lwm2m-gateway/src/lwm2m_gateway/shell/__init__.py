@@ -1,0 +1,1 @@
+"""Arranges: one session per device that carries out what the pure journey asks for."""

@@ -1,0 +1,139 @@
+"""All devices of this gateway: takes registrations, keeps sessions, lets hints and expiry through."""
+
+import asyncio
+import logging
+import time
+from collections.abc import Callable
+from typing import Final
+
+from lwm2m import registration as wire
+from lwm2m_gateway.coap.devices import Devices
+from lwm2m_gateway.sessions import events, registrations
+from lwm2m_gateway.sessions.journey import Journey
+from lwm2m_gateway.sessions.registrations import Registration
+from lwm2m_gateway.shell.session import Session, Surroundings
+
+logger = logging.getLogger(__name__)
+
+EXPIRY_SECONDS: Final = 5.0
+MAX_SESSIONS: Final = 100_000
+
+
+class Gateway:
+    """The desk devices register at (coap.registration_interface.Desk)."""
+
+    def __init__(self, around: Surroundings) -> None:
+        self._around = around
+        self._devices: Devices | None = None
+        self.sessions: dict[str, Session] = {}
+        self._by_id: dict[str, str] = {}
+        # Journeys whose device was rebooting when an earlier process died: they go on when it registers.
+        self._orphans: dict[str, Journey] = {}
+
+    def open(self, devices: Devices) -> None:
+        """Begin to take registrations; before that nobody may call the rest."""
+        self._devices = devices
+
+    def register(self, register: wire.Register, address: str) -> str:
+        """Take a device in; the same endpoint again replaces its registration and keeps its journey."""
+        now = time.time()
+        registration = registrations.registered(register, address, registrations.new_id(), now)
+        session = self._session(registration)
+        self._tell_presence(registration, "online")
+        session.ring("greet")
+        session.ring(events.Registered())
+        logger.info("registered", extra={"endpoint": register.endpoint, "address": address})
+        return registration.id
+
+    def _session(self, registration: Registration) -> Session:
+        session = self.sessions.get(registration.endpoint)
+        if session is None:
+            assert self._devices is not None
+            session = Session(registration, self._devices, self._around)
+            session.journey = self._orphans.pop(registration.endpoint, None)
+            self.sessions[registration.endpoint] = session
+            session.start()
+        else:
+            self._by_id.pop(session.registration.id, None)
+            session.registration = registration
+        self._by_id[registration.id] = registration.endpoint
+        self._around.store.keep_registration(registration, time.time())
+        return session
+
+    def update(self, identifier: str, update: wire.Update, address: str) -> bool:
+        """Note an Update; False when the id is unknown, which makes the client register anew."""
+        session = self._known(identifier)
+        if session is None:
+            return False
+        now = time.time()
+        session.registration = registrations.updated(session.registration, update, address, now)
+        self._around.store.keep_registration(session.registration, now)
+        self._tell_presence(session.registration, "online")
+        session.ring("poll")
+        session.ring(events.Contact())
+        return True
+
+    def deregister(self, identifier: str) -> bool:
+        """Let a device go; a journey stays, because a device may de-register before it reboots."""
+        session = self._known(identifier)
+        if session is None:
+            return False
+        self._forget(session, "the device said good-bye")
+        return True
+
+    def hinted(self, endpoint: str) -> None:
+        """The update manager says there is something to fetch."""
+        if session := self.sessions.get(endpoint):
+            session.ring("poll")
+
+    def restore(self, found: list[Registration], going: dict[str, Journey]) -> None:
+        """Go on where an earlier process was: every device is looked at once."""
+        now = time.time()
+        self._orphans = dict(going)
+        for registration in found:
+            if registration.expires_at < now:
+                continue
+            session = self._session(registration)
+            session.ring("poll")
+            session.ring(events.Contact())
+        logger.info("restored", extra={"registrations": len(self.sessions), "journeys": len(going)})
+
+    async def expire_for_ever(self, clock: Callable[[], float] = time.time) -> None:
+        """Drop registrations that ran out; run as a task."""
+        while True:
+            await asyncio.sleep(EXPIRY_SECONDS)
+            now = clock()
+            for session in [one for one in self.sessions.values() if one.registration.expires_at < now]:
+                if session.registration.id in self._by_id:
+                    self._forget(session, "the registration ran out")
+
+    def _known(self, identifier: str) -> Session | None:
+        endpoint = self._by_id.get(identifier)
+        return None if endpoint is None else self.sessions.get(endpoint)
+
+    def _forget(self, session: Session, why: str) -> None:
+        registration = session.registration
+        self._by_id.pop(registration.id, None)
+        self._around.store.drop_registration(registration.endpoint)
+        self._tell_presence(registration, "offline")
+        logger.info(why, extra={"endpoint": registration.endpoint})
+        if session.journey is None:
+            session.stop()
+            del self.sessions[registration.endpoint]
+
+    def _tell_presence(self, registration: Registration, state: str) -> None:
+        self._around.uplink.send(
+            "presence",
+            registration.endpoint,
+            state=state,
+            lifetimeSeconds=registration.lifetime,
+            queueMode=registration.queue_mode,
+            address=registration.address,
+            lwm2mVersion=registration.version,
+            expectedBy=int(registration.expected_by * 1000),
+        )
+
+    def close(self) -> None:
+        """End all sessions; nothing is told to devices, another gateway may take over."""
+        for session in self.sessions.values():
+            session.stop()

@@ -1,0 +1,380 @@
+"""One device: its registration, its journey, and a task that takes events one by one and carries out effects."""
+
+import asyncio
+import contextlib
+import logging
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from typing import assert_never
+
+import redis.asyncio as redis
+
+from lwm2m import firmware
+from lwm2m.content import Value
+from lwm2m.paths import Path
+from lwm2m_gateway.adapters.ddi_client import DdiClient, DdiUnavailable, Deployment
+from lwm2m_gateway.adapters.queues import Uplink
+from lwm2m_gateway.adapters.store import Store
+from lwm2m_gateway.coap.devices import Devices, NoAnswer, Values
+from lwm2m_gateway.sessions import events, journey
+from lwm2m_gateway.sessions.journey import Journey, Pace
+from lwm2m_gateway.sessions.registrations import Registration
+
+logger = logging.getLogger(__name__)
+
+FIRMWARE_VERSION = Path(3, 0, 3)
+ATTRIBUTES = {
+    Path(3, 0, 0): "manufacturer",
+    Path(3, 0, 1): "model",
+    Path(3, 0, 2): "serial",
+    Path(3, 0, 3): "firmware.version",
+    Path(3, 0, 17): "device.type",
+    Path(3, 0, 18): "hardware.version",
+    Path(3, 0, 19): "software.version",
+}
+MAX_TEXT = 128
+IDLE_SECONDS = 3600.0
+
+
+@dataclass(frozen=True, slots=True)
+class Surroundings:
+    """What every session needs; built once by bootstrap."""
+
+    ddi: DdiClient
+    store: Store
+    uplink: Uplink
+    pace: Pace
+    proxy_uri: str
+    tenant: str
+    awake_seconds: float
+    settle_seconds: float
+    sweep_seconds: float
+    ticket_seconds: int
+    observe: tuple[Path, ...]
+
+
+Doorbell = events.Event | str  # "poll": ask the update manager; "greet": read the device after a Register
+
+
+class Session:
+    """Events in, effects out, in order; `devices` may be asked only while the device listens."""
+
+    def __init__(self, registration: Registration, devices: Devices, around: Surroundings) -> None:
+        self.registration = registration
+        self.journey: Journey | None = None
+        self._devices = devices
+        self._around = around
+        self._inbox: asyncio.Queue[Doorbell] = asyncio.Queue(maxsize=256)
+        self._observations: dict[Path, asyncio.Task[None]] = {}
+        self._facts: dict[Path, str] = {}
+        self._polled_at = 0.0
+        self._task: asyncio.Task[None] | None = None
+
+    def start(self) -> None:
+        """Begin to take events."""
+        self._task = asyncio.get_running_loop().create_task(self._live())
+
+    def ring(self, what: Doorbell) -> None:
+        """Hand in an event; a device that floods loses its own events only."""
+        with contextlib.suppress(asyncio.QueueFull):
+            self._inbox.put_nowait(what)
+
+    def stop(self) -> None:
+        """End the session's tasks."""
+        for task in (*self._observations.values(), *([self._task] if self._task else ())):
+            task.cancel()
+        self._observations.clear()
+
+    async def _live(self) -> None:
+        while True:
+            try:
+                async with asyncio.timeout(self._until_next()):
+                    what = await self._inbox.get()
+            except TimeoutError:
+                what = events.Tick()
+            try:
+                await self._take(what)
+            except (redis.RedisError, DdiUnavailable, OSError) as error:
+                # Everything is asked again: by the next contact, the next tick, or the sweep.
+                self._note("trace", f"waiting: {error or type(error).__name__}", ok=False)
+                await asyncio.sleep(1.0)
+            except Exception:
+                logger.exception("a session stumbled", extra={"endpoint": self.registration.endpoint})
+
+    def _until_next(self) -> float:
+        now = time.time()
+        due = self._polled_at + self._around.sweep_seconds
+        if self.journey is not None:
+            due = min(
+                due,
+                self.journey.deadline or due,
+                max(self.journey.wake_at, now + 0.2) if not self.journey.over else due,
+            )
+            if self.journey.feedback:
+                due = min(due, now + 2.0)
+        return min(max(due - now, 0.05), IDLE_SECONDS)
+
+    async def _take(self, what: Doorbell) -> None:
+        match what:
+            case "greet":
+                await self._greet()
+            case "poll":
+                await self._poll()
+            case str():
+                raise ValueError(what)
+            case _:
+                if isinstance(what, events.Tick) and time.time() - self._polled_at >= self._around.sweep_seconds:
+                    await self._poll()
+                await self._step(what)
+
+    # --- the device has spoken ----------------------------------------------------------------------------------
+
+    async def _greet(self) -> None:
+        """After a Register: let the client settle, read object 3, observe, then look at the journey."""
+        await asyncio.sleep(self._around.settle_seconds)
+        for task in self._observations.values():
+            task.cancel()
+        self._observations.clear()
+        if self.registration.has(3) and await self._read_device():
+            for path in self._around.observe:
+                self._watch(path)
+        await self._poll()
+
+    async def _read_device(self) -> bool:
+        values = await self._read(Path(3, 0))
+        if values is None:
+            return False
+        self._learn(values)
+        return True
+
+    def _learn(self, values: Values) -> None:
+        texts = {str(path): as_text(value) for path, value in values.items()}
+        self._around.uplink.send("telemetry", self.registration.endpoint, resources=texts)
+        self._facts |= {path: as_text(value) for path, value in values.items() if path in ATTRIBUTES}
+
+    def _watch(self, path: Path, notify: Callable[[Values], None] | None = None) -> None:
+        if (task := self._observations.pop(path, None)) is not None:
+            task.cancel()
+        watching = self._devices.observe(self.registration, path, notify or self._learn)
+        self._observations[path] = asyncio.get_running_loop().create_task(watching)
+
+    # --- the update manager -------------------------------------------------------------------------------------
+
+    async def _poll(self) -> None:
+        around, endpoint = self._around, self.registration.endpoint
+        self._polled_at = time.time()
+        poll = await around.ddi.poll(endpoint)
+        if poll.config_data and self._facts:
+            named = {ATTRIBUTES[path]: text for path, text in self._facts.items() if text}
+            attributes = {**named, "lwm2m.version": self.registration.version}
+            await around.ddi.config_data(endpoint, attributes)
+        if poll.cancel:
+            await self._cancel(poll.cancel)
+        elif poll.deployment:
+            deployment = await around.ddi.deployment(poll.deployment)
+            if deployment is not None:
+                await self._deploy(deployment)
+        elif self.journey is not None and not self.journey.feedback:
+            await self._step(events.CancelRequested(confirm=False))  # forgotten there: forget it here
+
+    async def _cancel(self, href: str) -> None:
+        action_id = await self._around.ddi.cancel_action(href)
+        if action_id is None:
+            return
+        if self.journey is not None and self.journey.action_id == action_id:
+            await self._step(events.CancelRequested())
+            return
+        # Never begun here (or forgotten with Redis): nothing has to be undone on the device.
+        cancelled = journey.Feedback("closed", "success", ("cancelled before the device was told",), cancel=True)
+        await self._around.ddi.feedback(self.registration.endpoint, action_id, cancelled)
+
+    async def _deploy(self, wanted: Deployment) -> None:
+        if self.journey is not None and self.journey.action_id == wanted.action_id:
+            return
+        if not self.registration.has(5):
+            text = "the device does not announce the firmware object (5)"
+            refused = journey.Feedback("closed", "failure", ("cause: device_refused", text))
+            await self._around.ddi.feedback(self.registration.endpoint, wanted.action_id, refused)
+            return
+        if self.journey is not None:
+            await self._step(events.CancelRequested(confirm=False))
+        now = time.time()
+        made, effects = journey.begin(
+            wanted.action_id, wanted.version, wanted.url, wanted.sha256, wanted.size, now, self._around.pace
+        )
+        self._keep(made)
+        await self._carry_out(effects)
+
+    # --- the journey --------------------------------------------------------------------------------------------
+
+    async def _step(self, event: events.Event) -> None:
+        if self.journey is None:
+            return
+        before = self.journey
+        after, effects = journey.step(before, event, time.time(), self._around.pace)
+        if after is not before:
+            self._keep(after)
+        await self._carry_out(effects)
+        if self.journey is not None and self.journey.over:
+            self._around.store.drop_journey(self.registration.endpoint)
+            self.journey = None
+
+    def _keep(self, changed: Journey) -> None:
+        self.journey = changed
+        self._around.store.keep_journey(self.registration.endpoint, changed)
+
+    async def _carry_out(self, effects: tuple[events.Effect, ...]) -> None:
+        for effect in effects:
+            if self.journey is None:
+                return
+            match effect:
+                case events.ReportPhase(text, cause):
+                    self._report(text, cause)
+                case events.DeliverFeedback():
+                    await self._deliver()
+                case events.RevokeTicket():
+                    self._around.store.revoke_ticket(self.journey.token)
+                case events.ObserveFirmware():
+                    if self._listening():
+                        self._watch(firmware.STATE, self._firmware_notified)
+                        self._watch(firmware.RESULT, self._firmware_notified)
+                case events.ReadFirmware():
+                    await self._read_firmware()
+                case events.OfferPackage():
+                    await self._offer()
+                case events.ResetFirmware():
+                    await self._ask("reset", self._devices.write_text(self.registration, firmware.PACKAGE_URI, ""))
+                case events.ExecuteUpdate():
+                    await self._execute()
+                case _:
+                    assert_never(effect)
+
+    def _report(self, text: str, cause: str | None) -> None:
+        assert self.journey is not None
+        current = self.journey
+        logger.info("%s", text, extra={"endpoint": self.registration.endpoint, "action": current.action_id})
+        self._around.uplink.send(
+            "phase",
+            self.registration.endpoint,
+            actionId=current.action_id,
+            phase=str(current.phase),
+            text=text,
+            state=current.state,
+            result=current.result,
+            cause=cause,
+        )
+
+    async def _deliver(self) -> None:
+        assert self.journey is not None
+        if self.journey.feedback:
+            await self._around.ddi.feedback(
+                self.registration.endpoint, self.journey.action_id, self.journey.feedback[0]
+            )
+            await self._step(events.FeedbackDelivered())
+
+    def _firmware_notified(self, values: Values) -> None:
+        self.ring(observed(values))
+
+    async def _read_firmware(self) -> None:
+        values = await self._read(Path(5, 0))
+        if values is None or firmware.STATE not in values:
+            if not self._listening():
+                return
+            single = [await self._read(path) for path in (firmware.STATE, firmware.RESULT)]
+            values = {path: value for part in single if part for path, value in part.items()}
+        version = await self._read(FIRMWARE_VERSION)
+        if version:
+            self._learn(version)
+        if values or version:
+            await self._step(observed({**(values or {}), **(version or {})}))
+
+    async def _offer(self) -> None:
+        assert self.journey is not None
+        current, around = self.journey, self._around
+        if not self._listening():
+            return
+        record = {
+            "url": current.url,
+            "sha256": current.sha256,
+            "size": current.size,
+            "controllerId": self.registration.endpoint,
+            "tenant": around.tenant,
+            "actionId": current.action_id,
+            "name": "fw.bin",
+        }
+        token = await around.store.mint_ticket(current.token, record, around.ticket_seconds)
+        if token != current.token:
+            self._keep(replace(current, token=token))
+        uri = f"{around.proxy_uri}/f/{token}/fw.bin"
+        # The token is a right to download: the trace shows where, not with what.
+        write = self._devices.write_text(self.registration, firmware.PACKAGE_URI, uri)
+        code = await self._ask(f"write {around.proxy_uri}/f/.../fw.bin to /5/0/1", write)
+        if code is not None:
+            await self._step(events.UriWritten(code.startswith("2."), code))
+
+    async def _execute(self) -> None:
+        if not self._listening():
+            return
+        code = await self._ask("execute /5/0/2", self._devices.execute(self.registration, firmware.UPDATE))
+        accepted = None if code is None else code.startswith("2.")
+        await self._step(events.Executed(accepted, code or ""))
+
+    # --- asking the device --------------------------------------------------------------------------------------
+
+    def _listening(self) -> bool:
+        return self.registration.awake(time.time(), self._around.awake_seconds)
+
+    async def _read(self, path: Path) -> Values | None:
+        """Values of a path; None when the device does not listen, answer or have it."""
+        if not self._listening():
+            return None
+        try:
+            answer = await self._devices.read(self.registration, path)
+        except NoAnswer as error:
+            self._note("in", f"no answer to read {error}", ok=False)
+            return None
+        self._answered()
+        shown = ", ".join(f"{where}={as_text(value)[:40]}" for where, value in list(answer.values.items())[:8])
+        self._note("in", f"read {path}: {answer.code} {shown}".rstrip(), ok=answer.ok)
+        return answer.values if answer.ok else None
+
+    async def _ask(self, what: str, request: "asyncio.Future[object] | object") -> str | None:
+        """Code of the answer to a Write or Execute; None without one."""
+        if not self._listening():
+            request.close()  # type: ignore[union-attr]
+            return None
+        self._note("out", what, ok=True)
+        try:
+            answer = await request  # type: ignore[misc]
+        except NoAnswer as error:
+            self._note("in", f"no answer to {what}: {error}", ok=False)
+            return None
+        self._answered()
+        code: str = answer.code
+        self._note("in", f"{what}: {code}", ok=code.startswith("2."))
+        return code
+
+    def _answered(self) -> None:
+        """Any answer proves that the device is awake (OMA Core 6.5.2)."""
+        self.registration = replace(self.registration, seen_at=time.time())
+
+    def _note(self, direction: str, text: str, *, ok: bool) -> None:
+        self._around.uplink.send("trace", self.registration.endpoint, direction=direction, text=text[:300], ok=ok)
+
+
+def as_text(value: Value) -> str:
+    """A value for people, bounded; opaque bytes in hex."""
+    text = value.hex() if isinstance(value, bytes) else str(value)
+    return text.replace("\0", "")[:MAX_TEXT]
+
+
+def observed(values: Values) -> events.Observed:
+    """The three values a journey looks at; a device that writes words where numbers belong says nothing."""
+    state, result = values.get(firmware.STATE), values.get(firmware.RESULT)
+    version = values.get(FIRMWARE_VERSION)
+    return events.Observed(
+        state if isinstance(state, int) else None,
+        result if isinstance(result, int) else None,
+        None if version is None else as_text(version),
+    )

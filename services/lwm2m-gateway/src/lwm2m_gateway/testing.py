@@ -1,0 +1,226 @@
+"""For tests: a device whose object 5 is scripted, and an update manager that speaks just enough DDI."""
+
+import asyncio
+import json
+import secrets
+from dataclasses import dataclass, field
+from typing import Any, cast
+
+from coap_wire import Code, Message, Type, decode, encode, is_request
+from coap_wire import options as option
+from lwm2m import tlv
+
+
+class ScriptedDevice(asyncio.DatagramProtocol):
+    """Answers Reads in TLV and notifies; `misbehave` may hold: `deaf`, `refuses_uri`, `no_observe`, `resets_once`.
+
+    `uris` and `executes` record what the server did; `state`, `result`, `version` are set by the test.
+    """
+
+    def __init__(self, endpoint: str, server_port: int, *, misbehave: frozenset[str] = frozenset()) -> None:
+        self.endpoint, self.misbehave = endpoint, misbehave
+        self.state, self.result, self.version = 0, 0, "1.0.0"
+        self.uris: list[str] = []
+        self.executes = 0
+        self.requests: list[Message] = []
+        self._server = ("127.0.0.1", server_port)
+        self._observers: dict[tuple[str, ...], bytes] = {}
+        self._replies: asyncio.Queue[Message] = asyncio.Queue()
+        self._transport: asyncio.DatagramTransport | None = None
+        self._mid, self._sequence = secrets.randbelow(60000), 1
+        self.location = ""
+
+    async def __aenter__(self) -> "ScriptedDevice":
+        loop = asyncio.get_running_loop()
+        await loop.create_datagram_endpoint(lambda: self, local_addr=("127.0.0.1", 0))
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        assert self._transport is not None
+        self._transport.close()
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        self._transport = cast(asyncio.DatagramTransport, transport)
+
+    def _send(self, message: Message) -> None:
+        assert self._transport is not None
+        self._transport.sendto(encode(message), self._server)
+
+    def datagram_received(self, data: bytes, addr: object) -> None:
+        message = decode(data)
+        if is_request(message.code):
+            self.requests.append(message)
+            if "deaf" not in self.misbehave:
+                self._serve(message)
+        elif message.type != Type.RST and message.code != 0:
+            self._replies.put_nowait(message)
+
+    def _serve(self, request: Message) -> None:
+        path = request.uri_path
+        code, payload, options = self._answer(request, path)
+        if code == Code.CONTENT and request.uint(option.OBSERVE) == 0 and "no_observe" not in self.misbehave:
+            self._observers[path] = request.token
+            options = ((option.OBSERVE, b"\1"), *options)
+        self._send(Message(Type.ACK, code, request.mid, request.token, options, payload))
+
+    def _answer(self, request: Message, path: tuple[str, ...]) -> tuple[int, bytes, tuple[tuple[int, bytes], ...]]:
+        if request.code == Code.GET:
+            entries = self._entries(path)
+            if entries is None:
+                return Code.NOT_FOUND, b"", ()
+            return Code.CONTENT, tlv.encode(entries), ((option.CONTENT_FORMAT, (11542).to_bytes(2, "big")),)
+        if request.code == Code.PUT and path == ("5", "0", "1"):
+            uri = request.payload.decode()
+            self.uris.append(uri)
+            if uri and "refuses_uri" in self.misbehave:
+                return Code.BAD_REQUEST, b"", ()
+            if not uri:
+                self.state, self.result = 0, 0
+            return Code.CHANGED, b"", ()
+        if request.code == Code.POST and path == ("5", "0", "2"):
+            self.executes += 1
+            return (Code.CHANGED if self.state == 2 else Code.METHOD_NOT_ALLOWED), b"", ()
+        return Code.METHOD_NOT_ALLOWED, b"", ()
+
+    def _entries(self, path: tuple[str, ...]) -> list[tlv.Tlv] | None:
+        def leaf(number: int, value: bytes) -> tlv.Tlv:
+            return tlv.Tlv(tlv.Kind.RESOURCE, number, value)
+
+        device = {0: b"ACME", 1: b"<b>model</b>", 3: self.version.encode(), 9: tlv.encode_integer(80)}
+        update = {3: tlv.encode_integer(self.state), 5: tlv.encode_integer(self.result)}
+        resources = {"3": device, "5": update}.get(path[0] if path else "")
+        if resources is None:
+            return None
+        if len(path) == 2:
+            return [leaf(number, value) for number, value in resources.items()]
+        value = resources.get(int(path[2])) if len(path) == 3 else None
+        return None if value is None else [leaf(int(path[2]), value)]
+
+    async def _ask(self, code: int, options: tuple[tuple[int, bytes], ...], payload: bytes = b"") -> Message:
+        self._mid += 1
+        token = secrets.token_bytes(4)
+        self._send(Message(Type.CON, code, self._mid, token, options, payload))
+        async with asyncio.timeout(10):
+            while True:
+                reply = await self._replies.get()
+                if reply.token == token:
+                    return reply
+
+    async def register(self, *query: str) -> Message:
+        """Register; remembers the location. `query` replaces the default parameters."""
+        items = query or (f"ep={self.endpoint}", "lt=60", "lwm2m=1.1", "b=U")
+        options = [(option.URI_PATH, b"rd"), (option.CONTENT_FORMAT, b"\x28")]
+        options += [(option.URI_QUERY, item.encode()) for item in items]
+        self._observers.clear()
+        reply = await self._ask(Code.POST, tuple(options), b'</>;rt="oma.lwm2m";ct=11542,</1/0>,</3/0>,</5/0>')
+        if reply.code == Code.CREATED:
+            self.location = reply.location_path[1]
+        return reply
+
+    async def update(self) -> Message:
+        """Send an Update without parameters."""
+        return await self._ask(Code.POST, ((option.URI_PATH, b"rd"), (option.URI_PATH, self.location.encode())))
+
+    async def deregister(self) -> Message:
+        """Say good-bye."""
+        return await self._ask(Code.DELETE, ((option.URI_PATH, b"rd"), (option.URI_PATH, self.location.encode())))
+
+    async def show(self, state: int, result: int = 0) -> None:
+        """Set State and Result, and notify who observes."""
+        self.state, self.result = state, result
+        for path in (("5", "0", "3"), ("5", "0", "5")):
+            token = self._observers.get(path)
+            entries = self._entries(path)
+            if token is None or entries is None:
+                continue
+            self._mid += 1
+            self._sequence += 1
+            options = ((option.OBSERVE, bytes((self._sequence,))), (option.CONTENT_FORMAT, (11542).to_bytes(2, "big")))
+            self._send(Message(Type.CON, Code.CONTENT, self._mid, token, options, tlv.encode(entries)))
+            await asyncio.sleep(0.01)
+
+
+@dataclass
+class FakeManager:
+    """DDI for one tenant over real HTTP: `deployments` by controller id, `feedback` as it came in."""
+
+    deployments: dict[str, dict[str, Any]] = field(default_factory=dict)
+    cancels: dict[str, int] = field(default_factory=dict)
+    feedback: list[tuple[str, int, dict[str, Any]]] = field(default_factory=list)
+    attributes: dict[str, dict[str, str]] = field(default_factory=dict)
+    polls: list[str] = field(default_factory=list)
+    broken: bool = False
+    port: int = 0
+    _server: asyncio.Server | None = None
+
+    async def __aenter__(self) -> "FakeManager":
+        self._server = await asyncio.start_server(self._connected, "127.0.0.1", self.port)
+        self.port = self._server.sockets[0].getsockname()[1]
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        assert self._server is not None
+        self._server.close()
+
+    def assign(self, controller: str, action_id: int, version: str, size: int = 1000) -> None:
+        """Offer an image to a device."""
+        url = f"http://127.0.0.1:{self.port}/artifact"
+        artifact = {
+            "filename": "fw.bin",
+            "hashes": {"sha256": "ab" * 32, "sha1": "", "md5": ""},
+            "size": size,
+            "_links": {"download-http": {"href": url}},
+        }
+        chunk = {"part": "firmware", "version": version, "name": "fw", "artifacts": [artifact]}
+        deployment = {"download": "forced", "update": "forced", "chunks": [chunk]}
+        self.deployments[controller] = {"id": str(action_id), "deployment": deployment}
+
+    async def _connected(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        try:
+            head = (await reader.readuntil(b"\r\n\r\n")).decode()
+        except asyncio.IncompleteReadError:
+            writer.close()
+            return
+        lines = head.split("\r\n")
+        method, path, _ = lines[0].split(" ")
+        headers = {name.lower(): value.strip() for name, _, value in (line.partition(":") for line in lines[1:])}
+        body = json.loads(await reader.readexactly(int(headers.get("content-length", "0"))) or b"{}")
+        status, answer = self._route(method, path, body)
+        if headers.get("authorization") != "GatewayToken secret":
+            status, answer = 401, {}
+        if self.broken:
+            status, answer = 503, {}
+        data = json.dumps(answer).encode()
+        writer.write(f"HTTP/1.1 {status} X\r\nContent-Length: {len(data)}\r\nConnection: close\r\n\r\n".encode() + data)
+        await writer.drain()
+        writer.close()
+
+    def _route(self, method: str, path: str, body: dict[str, Any]) -> tuple[int, dict[str, Any]]:
+        controller, *rest = path.removeprefix("/DEFAULT/controller/v1/").split("/")
+        base = f"http://127.0.0.1:{self.port}/DEFAULT/controller/v1/{controller}"
+        if not rest:
+            if self.broken:
+                return 503, {}
+            self.polls.append(controller)
+            links: dict[str, Any] = {}
+            if controller in self.cancels:
+                links["cancelAction"] = {"href": f"{base}/cancelAction/{self.cancels[controller]}"}
+            elif controller in self.deployments:
+                links["deploymentBase"] = {"href": f"{base}/deploymentBase/{self.deployments[controller]['id']}?c=1"}
+            if controller not in self.attributes:
+                links["configData"] = {"href": f"{base}/configData"}
+            return 200, {"config": {"polling": {"sleep": "00:05:00"}}, "_links": links}
+        if rest == ["configData"]:
+            self.attributes[controller] = body["data"]
+            return 200, {}
+        if method == "GET" and rest[0] == "cancelAction":
+            return 200, {"id": rest[1], "cancelAction": {"stopId": rest[1]}}
+        if method == "GET":
+            return 200, self.deployments[controller]
+        if self.broken:
+            return 503, {}
+        self.feedback.append((controller, int(rest[1]), body["status"]))
+        if body["status"]["execution"] == "closed":
+            self.deployments.pop(controller, None)
+            self.cancels.pop(controller, None)
+        return 200, {}

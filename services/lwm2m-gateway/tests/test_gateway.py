@@ -1,0 +1,279 @@
+"""The gateway with a real socket, a real Redis and real HTTP: a scripted device and a fake update manager around it."""
+
+import asyncio
+import json
+from collections.abc import AsyncIterator, Callable
+from contextlib import AsyncExitStack
+from typing import Any
+
+import pytest
+import redis.asyncio as redis
+from pydantic import SecretStr
+
+from coap_wire import Code
+from lwm2m_gateway.bootstrap import Service
+from lwm2m_gateway.settings import GatewaySettings
+from lwm2m_gateway.testing import FakeManager, ScriptedDevice
+from updraft_local.ports import free_port
+
+
+async def until(condition: Callable[[], Any], seconds: float = 15.0) -> None:
+    """Wait for something to become true."""
+    async with asyncio.timeout(seconds):
+        while not condition():
+            await asyncio.sleep(0.02)
+
+
+class House:
+    """A gateway with its neighbours; `restart` is kill -9 of the gateway: nothing is flushed or told."""
+
+    def __init__(self, redis_url: str, manager: FakeManager, stack: AsyncExitStack) -> None:
+        self.manager, self._stack, self._redis_url = manager, stack, redis_url
+        self.port = free_port(2)
+        self.store = redis.Redis.from_url(redis_url)
+        self.service: Service
+
+    async def start(self, **changes: Any) -> None:
+        pace: dict[str, Any] = {
+            "settle_seconds": 0.02,
+            "soak_seconds": 0.3,
+            "ask_again_seconds": 0.3,
+            "request_seconds": 3.0,
+            "sweep_seconds": 60.0,
+            **changes,
+        }
+        self.service = Service(
+            GatewaySettings(
+                redis_url=SecretStr(self._redis_url),
+                port=free_port(),
+                coap_port=self.port,
+                ddi_url=f"http://127.0.0.1:{self.manager.port}",
+                gateway_token=SecretStr("secret"),
+                proxy_uri="coap://127.0.0.1:5685",
+                **pace,
+            )
+        )
+        await self.service.__aenter__()
+
+    async def stop(self) -> None:
+        await self.service.__aexit__()
+
+    async def kill(self) -> None:
+        """Die without a word: what is not yet in Redis is lost."""
+        for task in self.service._tasks:
+            task.cancel()
+        self.service.gateway.close()
+        self.service.uplink._waiting.clear()
+        self.service.store._waiting.clear()
+        await self.service.__aexit__()
+
+    async def device(self, name: str = "dev-1", *, misbehave: frozenset[str] = frozenset()) -> ScriptedDevice:
+        return await self._stack.enter_async_context(ScriptedDevice(name, self.port, misbehave=misbehave))
+
+    async def uplink(self, kind: str) -> list[dict[str, Any]]:
+        entries = await self.store.xrange("updraft:uplink")
+        events = [json.loads(fields[b"event"]) for _, fields in entries]
+        return [event for event in events if event["type"] == kind]
+
+    def ended(self) -> list[dict[str, Any]]:
+        return [status for _, _, status in self.manager.feedback if status["execution"] == "closed"]
+
+
+@pytest.fixture
+async def house(redis_url: str) -> AsyncIterator[House]:
+    async with AsyncExitStack() as stack:
+        manager = await stack.enter_async_context(FakeManager())
+        built = House(redis_url, manager, stack)
+        await built.store.flushdb()
+        await built.start()
+        yield built
+        await built.stop()
+        await built.store.aclose()
+
+
+async def update_to_rebooting(house: House, device: ScriptedDevice) -> None:
+    """Assign 1.1.0 to a registered device and play it to the reboot."""
+    house.manager.assign(device.endpoint, 7, "1.1.0")
+    await house.store.xadd("updraft:hints", {"tenant": "DEFAULT", "controllerId": device.endpoint})
+    await until(lambda: any(device.uris))
+    await device.show(1)
+    await device.show(2)
+    await until(lambda: device.executes)
+    device.state, device.result = 0, 0
+
+
+async def test_a_device_is_taken_in_read_and_shown(house: House) -> None:
+    device = await house.device()
+    reply = await device.register()
+    assert reply.code == Code.CREATED
+    assert reply.location_path[0] == "rd"
+    assert len(reply.location_path[1]) <= 12
+    await until(lambda: "dev-1" in house.manager.attributes)
+    assert house.manager.attributes["dev-1"]["firmware.version"] == "1.0.0"
+    assert house.manager.attributes["dev-1"]["model"] == "<b>model</b>"
+    await house.service.uplink.flush()
+    presence = (await house.uplink("presence"))[0]
+    assert (presence["state"], presence["lifetimeSeconds"], presence["queueMode"]) == ("online", 60, False)
+    assert (await house.uplink("telemetry"))[0]["resources"]["/3/0/9"] == "80"
+    assert (await device.update()).code == Code.CHANGED
+    assert (await device.deregister()).code == Code.DELETED
+    assert (await device.update()).code == Code.NOT_FOUND
+    assert (await device.deregister()).code == Code.NOT_FOUND
+
+
+async def test_bad_registrations_get_the_code_that_says_why(house: House) -> None:
+    device = await house.device()
+    for query, code in (
+        (("lt=60",), Code.BAD_REQUEST),
+        (("ep=a", "lt=x"), Code.BAD_REQUEST),
+        (("ep=a", "lwm2m=3.0"), Code.PRECONDITION_FAILED),
+    ):
+        assert (await device.register(*query)).code == code
+    assert house.service.gateway.sessions == {}
+
+
+async def test_one_update_end_to_end(house: House) -> None:
+    device = await house.device()
+    await device.register()
+    await until(lambda: house.manager.polls)
+    await update_to_rebooting(house, device)
+    uri = device.uris[-1]
+    assert uri.startswith("coap://127.0.0.1:5685/f/")
+    assert len(uri) <= 100
+    ticket = json.loads(await house.store.get(f"updraft:ticket:{uri.split('/')[4]}") or b"{}")
+    assert (ticket["controllerId"], ticket["actionId"], ticket["sha256"]) == ("dev-1", 7, "ab" * 32)
+    device.version = "1.1.0"
+    await device.register()
+    await until(house.ended)
+    assert house.ended()[0]["result"]["finished"] == "success"
+    executions = [status["execution"] for _, _, status in house.manager.feedback]
+    assert executions == ["proceeding", "download", "downloaded", "proceeding", "closed"]
+    await house.service.uplink.flush()
+    phases = [event["phase"] for event in await house.uplink("phase")]
+    assert phases[0] == "assigned"
+    assert phases[-1] == "succeeded"
+    await until(lambda: house.service.gateway.sessions["dev-1"].journey is None)
+    await house.service.store.flush()
+    assert await house.store.get(f"updraft:ticket:{uri.split('/')[4]}") is None
+
+
+async def test_a_rolled_back_device_is_reported_with_its_reason(house: House) -> None:
+    device = await house.device()
+    await device.register()
+    await update_to_rebooting(house, device)
+    device.version = "1.1.0"
+    await device.register()
+    await asyncio.sleep(0.15)
+    device.version = "1.0.0"
+    await device.register()
+    await until(house.ended)
+    assert house.ended()[0]["details"][0] == "cause: rolled_back"
+
+
+@pytest.mark.parametrize("moment", ["offered", "downloading", "rebooting"])
+async def test_a_killed_gateway_goes_on_where_it_was(house: House, moment: str) -> None:
+    device = await house.device()
+    await device.register()
+    house.manager.assign("dev-1", 7, "1.1.0")
+    await device.update()
+    await until(lambda: any(device.uris))
+    if moment != "offered":
+        await device.show(1)
+        await until(lambda: len(house.manager.feedback) >= 2)
+    if moment == "rebooting":
+        await device.show(2)
+        await until(lambda: device.executes)
+        device.state = 0
+        await until(lambda: len(house.manager.feedback) >= 4)
+    await house.service.store.flush()
+    await house.kill()
+    await house.start()
+    if moment != "rebooting":
+        await asyncio.sleep(0.3)
+        await device.show(1)
+        await device.show(2)
+        await until(lambda: device.executes)
+        device.state = 0
+        await asyncio.sleep(0.2)
+    device.version = "1.1.0"
+    await device.register()
+    await until(house.ended)
+    assert house.ended()[0]["result"]["finished"] == "success"
+    assert len([uri for uri in device.uris if uri]) == 1
+    assert device.executes == 1
+
+
+async def test_a_sleeping_device_is_written_to_only_while_awake(house: House) -> None:
+    await house.stop()
+    await house.start(awake_seconds=0.3)
+    device = await house.device()
+    await device.register("ep=dev-1", "lt=60", "lwm2m=1.1", "b=U", "Q")
+    await until(lambda: house.manager.polls)
+    await asyncio.sleep(0.6)
+    heard = len(device.requests)
+    house.manager.assign("dev-1", 7, "1.1.0")
+    await house.store.xadd("updraft:hints", {"tenant": "DEFAULT", "controllerId": "dev-1"})
+    await asyncio.sleep(0.6)
+    assert len(device.requests) == heard
+    await device.update()
+    await until(lambda: any(device.uris))
+
+
+async def test_a_device_that_refuses_or_does_not_notify_is_still_led_to_an_end(house: House) -> None:
+    quiet = await house.device("quiet", misbehave=frozenset({"no_observe"}))
+    stubborn = await house.device("stubborn", misbehave=frozenset({"refuses_uri"}))
+    for device in (quiet, stubborn):
+        await device.register()
+        house.manager.assign(device.endpoint, 7, "1.1.0")
+        await device.update()
+    await until(lambda: any(quiet.uris))
+    quiet.state = 2
+    await until(lambda: quiet.executes)
+    await until(
+        lambda: any(name == "stubborn" for name, _, status in house.manager.feedback if status["execution"] == "closed")
+    )
+    details = next(status["details"] for name, _, status in house.manager.feedback if name == "stubborn")
+    assert details[0] == "cause: device_refused"
+
+
+async def test_a_cancelled_action_resets_the_device(house: House) -> None:
+    device = await house.device()
+    await device.register()
+    house.manager.assign("dev-1", 7, "1.1.0")
+    await device.update()
+    await until(lambda: any(device.uris))
+    await device.show(1)
+    house.manager.cancels["dev-1"] = 7
+    await house.store.xadd("updraft:hints", {"tenant": "DEFAULT", "controllerId": "dev-1"})
+    await until(house.ended)
+    await until(lambda: device.uris[-1] == "")
+
+
+async def test_feedback_survives_an_update_manager_that_is_away(house: House) -> None:
+    device = await house.device()
+    await device.register()
+    await update_to_rebooting(house, device)
+    house.manager.broken = True
+    device.version = "1.1.0"
+    await device.register()
+    await asyncio.sleep(1.5)
+    assert not house.ended()
+    house.manager.broken = False
+    await until(house.ended)
+    assert house.ended()[0]["result"]["finished"] == "success"
+
+
+async def test_an_endpoint_that_registers_again_keeps_its_journey(house: House) -> None:
+    device = await house.device()
+    await device.register()
+    house.manager.assign("dev-1", 7, "1.1.0")
+    await device.update()
+    await until(lambda: any(device.uris))
+    await device.show(1)
+    first = device.location
+    await device.register()
+    assert device.location != first
+    await asyncio.sleep(0.2)
+    await device.show(2)
+    await until(lambda: device.executes)
+    assert len([uri for uri in device.uris if uri]) == 1

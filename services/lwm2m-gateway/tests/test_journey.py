@@ -1,0 +1,263 @@
+"""The journey as stories over plain values, and random walks that never leave the table."""
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from lwm2m_gateway.sessions import causes, events, journey
+from lwm2m_gateway.sessions.journey import Journey, Pace
+from lwm2m_gateway.sessions.phases import FINAL, TRANSITIONS, Phase
+from lwm2m_gateway.sessions.versions import same_version
+
+PACE = Pace(soak=10, silence=1000, reboot=300, ask_again=30)
+OLD, NEW = "1.0.0", "1.1.0"
+
+
+class Story:
+    """A journey told step by step; keeps effects and feedback."""
+
+    def __init__(self) -> None:
+        self.now = 1000.0
+        self.told: list[journey.Feedback] = []
+        self.effects: list[events.Effect] = []
+        self.journey, effects = journey.begin(7, NEW, "http://x/a", "ab" * 32, 1000, self.now, PACE)
+        self._note(effects)
+
+    def _note(self, effects: tuple[events.Effect, ...]) -> None:
+        self.effects += effects
+        if any(isinstance(effect, events.DeliverFeedback) for effect in effects):
+            self.told.append(self.journey.feedback[0])
+            self.then(events.FeedbackDelivered(), 0)
+
+    def then(self, event: events.Event, seconds: float = 1.0) -> "Story":
+        self.now += seconds
+        before = self.journey.phase
+        self.journey, effects = journey.step(self.journey, event, self.now, PACE)
+        assert self.journey.phase == before or self.journey.phase in _reachable(before)
+        assert len(journey.encode(self.journey)) < 1024
+        assert journey.decode(journey.encode(self.journey)) == self.journey
+        self._note(effects)
+        return self
+
+    def reads(self, state: int, version: str, result: int = 0, seconds: float = 1.0) -> "Story":
+        return self.then(events.Observed(state, result, version), seconds)
+
+    def wants(self, kind: type) -> bool:
+        return any(isinstance(effect, kind) for effect in self.effects)
+
+    def offered(self) -> "Story":
+        return self.reads(0, OLD).then(events.UriWritten(True, "2.04"))
+
+    def rebooting(self) -> "Story":
+        self.offered().then(events.Observed(state=1)).then(events.Observed(state=2)).then(events.Executed(True, "2.04"))
+        return self
+
+
+def _reachable(phase: Phase) -> set[Phase]:
+    seen: set[Phase] = set()
+    edge = {phase}
+    while edge:
+        seen |= edge
+        edge = {after for one in edge for after in TRANSITIONS[one]} - seen
+    return seen
+
+
+def test_a_good_update_ends_after_its_soak() -> None:
+    story = Story().rebooting()
+    assert story.journey.phase == Phase.REBOOTING
+    story.then(events.Registered(), 20).reads(0, NEW)
+    assert story.journey.phase == Phase.VERIFYING
+    story.reads(0, NEW, seconds=5)
+    assert story.journey.phase == Phase.VERIFYING
+    story.then(events.Tick(), 10).reads(0, NEW)
+    assert story.journey.phase == Phase.SUCCEEDED
+    assert [told.execution for told in story.told] == ["proceeding", "download", "downloaded", "proceeding", "closed"]
+    assert story.told[-1].finished == "success"
+    assert story.journey.over
+
+
+def test_an_image_that_is_never_confirmed_is_a_rollback() -> None:
+    story = Story().rebooting().then(events.Registered()).reads(0, NEW).then(events.Registered(), 3).reads(0, OLD)
+    assert story.journey.phase == Phase.ROLLED_BACK
+    assert story.told[-1].details[0] == "cause: rolled_back"
+    assert "never confirmed" in story.told[-1].details[1]
+
+
+def test_a_device_that_comes_back_old_is_asked_twice_before_it_counts() -> None:
+    story = Story().rebooting().then(events.Registered()).reads(0, OLD)
+    assert story.journey.phase == Phase.VERIFYING
+    assert story.then(events.Tick(), 40).reads(0, OLD).journey.phase == Phase.ROLLED_BACK
+
+
+def test_a_third_version_is_said_to_be_wrong() -> None:
+    story = Story().rebooting().then(events.Registered()).reads(0, "9.9.9")
+    assert story.journey.phase == Phase.FAILED
+    assert story.told[-1].details[0] == f"cause: {causes.WRONG_VERSION}"
+
+
+def test_a_device_that_already_runs_it_downloads_nothing() -> None:
+    story = Story().reads(0, NEW)
+    assert story.journey.phase == Phase.SUCCEEDED
+    assert not story.wants(events.OfferPackage)
+
+
+def test_a_device_in_the_middle_of_something_else_is_reset_first() -> None:
+    story = Story().reads(2, OLD)
+    assert story.wants(events.ResetFirmware)
+    assert not story.wants(events.OfferPackage)
+    assert story.offered().journey.phase == Phase.OFFERED
+
+
+def test_a_reboot_in_mid_download_offers_again() -> None:
+    story = Story().offered().then(events.Observed(state=1)).then(events.Registered()).reads(0, OLD)
+    assert story.journey.phase == Phase.ASSIGNED
+    assert story.then(events.UriWritten(True, "2.04")).journey.phase == Phase.OFFERED
+
+
+def test_an_offer_without_effect_is_repeated_and_given_up_at_last() -> None:
+    story = Story().offered()
+    for _ in range(journey.MAX_OFFERS * 2):
+        story.then(events.Tick(), 40).reads(0, OLD)
+        if story.journey.phase in FINAL:
+            break
+        story.then(events.UriWritten(True, "2.04"))
+    assert story.told[-1].details[0] == f"cause: {causes.DOWNLOAD_FAILED}"
+
+
+@pytest.mark.parametrize(
+    ("result", "attempts", "cause"),
+    [
+        (2, 1, "not_enough_flash"),
+        (3, 2, "out_of_ram"),
+        (4, 5, "connection_lost"),
+        (5, 2, "integrity_check_failed"),
+        (6, 1, "unsupported_package_type"),
+        (7, 1, "invalid_uri"),
+        (8, 1, "update_failed"),
+        (9, 1, "unsupported_protocol"),
+        (17, 1, "update_failed"),
+    ],
+)
+def test_each_result_is_tried_as_often_as_it_makes_sense(result: int, attempts: int, cause: str) -> None:
+    story = Story()
+    for attempt in range(attempts):
+        assert story.journey.phase == Phase.ASSIGNED, attempt
+        story.offered().then(events.Observed(state=1)).then(events.Observed(state=0)).then(
+            events.Observed(result=result)
+        )
+    assert story.journey.phase == Phase.FAILED
+    assert story.told[-1].details[0] == f"cause: {cause}"
+    assert str(result) in story.told[-1].details[1]
+
+
+def test_result_before_state_is_the_same_story() -> None:
+    story = (
+        Story().offered().then(events.Observed(state=1)).then(events.Observed(result=6)).then(events.Observed(state=0))
+    )
+    assert story.journey.phase == Phase.FAILED
+
+
+def test_no_answer_to_execute_is_no_failure() -> None:
+    story = Story().offered().then(events.Observed(state=2)).then(events.Executed(None))
+    assert story.journey.phase == Phase.REBOOTING
+
+
+def test_a_refused_execute_is_asked_again() -> None:
+    story = Story().offered().then(events.Observed(state=2)).then(events.Executed(False, "5.03"))
+    assert story.journey.phase == Phase.DOWNLOADED
+    story.reads(2, OLD)
+    assert story.wants(events.ExecuteUpdate)
+
+
+def test_the_bootloaders_refusal_is_told_with_its_result() -> None:
+    story = Story().rebooting().then(events.Observed(0, 5))
+    assert story.told[-1].details[0] == "cause: integrity_check_failed"
+
+
+def test_silence_ends_every_phase() -> None:
+    for story in (Story(), Story().offered(), Story().rebooting()):
+        story.then(events.Tick(), 5000)
+        assert story.journey.phase == Phase.FAILED
+        assert story.told[-1].details[0] == f"cause: {causes.DEVICE_SILENT}"
+
+
+def test_cancel_in_time_and_too_late() -> None:
+    story = Story().offered().then(events.CancelRequested())
+    assert story.journey.phase == Phase.CANCELLED
+    assert story.told[-1].cancel
+    assert story.wants(events.ResetFirmware)
+    late = Story().rebooting().then(events.CancelRequested())
+    assert late.journey.phase == Phase.REBOOTING
+    assert late.told[-1].execution == "rejected"
+    forgotten = Story().offered().then(events.CancelRequested(confirm=False))
+    assert forgotten.journey.over
+
+
+def test_a_restarted_gateway_looks_again_and_goes_on() -> None:
+    story = Story().offered().then(events.Observed(state=1))
+    story.effects.clear()
+    story.then(events.Contact())
+    assert story.wants(events.ObserveFirmware)
+    assert story.wants(events.ReadFirmware)
+    assert story.reads(2, OLD).journey.phase == Phase.DOWNLOADED
+
+
+def test_feedback_waits_until_it_is_delivered() -> None:
+    going, _ = journey.begin(1, NEW, "u", "ab", 1, 0, PACE)
+    going, _ = journey.step(going, events.Observed(0, 0, OLD), 1, PACE)
+    going, effects = journey.step(going, events.UriWritten(True, "2.04"), 2, PACE)
+    assert events.DeliverFeedback() in effects
+    going, effects = journey.step(going, events.Observed(state=1), 3, PACE)
+    assert events.DeliverFeedback() not in effects  # the first is still on its way
+    assert len(going.feedback) == 2
+    going, effects = journey.step(going, events.FeedbackDelivered(), 4, PACE)
+    assert effects == (events.DeliverFeedback(),)
+
+
+EVENTS = st.one_of(
+    st.just(events.Registered()),
+    st.just(events.Contact()),
+    st.just(events.Tick()),
+    st.just(events.FeedbackDelivered()),
+    st.builds(events.CancelRequested, st.booleans()),
+    st.builds(events.UriWritten, st.booleans(), st.just("4.00")),
+    st.builds(events.Executed, st.sampled_from([True, False, None])),
+    st.builds(
+        events.Observed,
+        st.sampled_from([None, 0, 1, 2, 3, 9]),
+        st.sampled_from([None, 0, 1, 2, 4, 5, 8, 200]),
+        st.sampled_from([None, OLD, NEW, "<script>", ""]),
+    ),
+)
+
+
+@settings(max_examples=300)
+@given(st.lists(st.tuples(EVENTS, st.floats(0, 400)), max_size=40))
+def test_random_walks_never_leave_the_table(walk: list[tuple[events.Event, float]]) -> None:
+    going, _ = journey.begin(1, NEW, "http://x", "ab" * 32, 10, 0, PACE)
+    now, closed = 0.0, 0
+    for event, seconds in walk:
+        now += seconds
+        before = going
+        going, _ = journey.step(going, event, now, PACE)
+        added = going.feedback[len(before.feedback) :] if len(going.feedback) > len(before.feedback) else ()
+        closed += sum(told.execution == "closed" for told in added)
+        assert isinstance(going, Journey)
+    assert closed <= 1
+
+
+@pytest.mark.parametrize(
+    ("one", "other", "same"),
+    [
+        ("1.2.3", "1.2.3+0", True),
+        ("1.2.3+4", "1.2.3 build #4", True),
+        ("1.2.3.4", "1.2.3+4", True),
+        ("v1.2.3", "1.2.3", True),
+        ("1.2.3", "1.2.4", False),
+        ("nightly", "nightly ", True),
+        ("nightly", "1.2.3", False),
+        ("", "1.2.3", False),
+    ],
+)
+def test_versions_are_compared_as_versions(one: str, other: str, same: bool) -> None:
+    assert same_version(one, other) is same
