@@ -118,3 +118,39 @@ class NotAuthenticated(UpdateManagerError):
     """No or wrong credentials (401)."""
 
     code = "notAuthenticated"
+
+
+class StorageFull(UpdateManagerError):
+    """The artifact store cannot be written (507)."""
+
+    code = "quota.storageExceeded"
+
+
+class ChecksumMismatch(UpdateManagerError):
+    """The upload has another hash than the sender said (400); `info["algorithm"]`."""
+
+    code = "artifact.uploadFailed.checksum.sha256.match"
+
+
+class InvalidQuery(UpdateManagerError):
+    """A paging or sorting parameter makes no sense (400)."""
+
+    code = "rest.param.invalidField"
+
+
+class EntityLocked(UpdateManagerError):
+    """The entity is in use and cannot be changed (423)."""
+
+    code = "locked"
+
+
+class ServiceUnavailable(UpdateManagerError):
+    """A server we depend on is away (503); try again."""
+
+    code = "serviceUnavailable"
+
+
+class UnsupportedMediaType(UpdateManagerError):
+    """The body has a media type this address does not take (415)."""
+
+    code = "mediaType.unsupported"

@@ -1,0 +1,139 @@
+"""Releases: an uploaded image becomes software module, artifact and distribution set at once, or nothing at all."""
+
+from typing import Any
+
+from sqlalchemy import ColumnElement, func, select
+from sqlalchemy.exc import IntegrityError
+from sqlalchemy.ext.asyncio import AsyncSession
+
+from mcuboot_image import PublicKey, load_public_key
+from update_manager.adapters.artifact_store import ArtifactStore, Received
+from update_manager.adapters.db.tables import (
+    Artifact,
+    DistributionSet,
+    DistributionSetType,
+    SigningKey,
+    SoftwareModule,
+    SoftwareModuleType,
+    TargetType,
+    distribution_set_module,
+)
+from update_manager.application.principal import Principal, audit
+from update_manager.domain.images import Inspected, inspect
+from update_manager.errors import AlreadyExists, NotFound
+
+
+async def product_of(session: AsyncSession, who: Principal, key_or_id: str) -> TargetType:
+    """The product with that key or id; raises NotFound."""
+    same: ColumnElement[bool] = TargetType.key == key_or_id
+    if key_or_id.isascii() and key_or_id.isdigit() and len(key_or_id) < 18:
+        same = same | (TargetType.id == int(key_or_id))
+    found = await session.scalar(select(TargetType).where(TargetType.tenant_id == who.tenant_id, same))
+    if found is None:
+        raise NotFound(f"there is no product {key_or_id[:64]!r}", hint="products are listed under /rest/v1/targettypes")
+    return found
+
+
+async def trusted_keys(session: AsyncSession, product: TargetType) -> list[PublicKey]:
+    """The product's public keys."""
+    rows = await session.scalars(select(SigningKey.public_key_pem).where(SigningKey.target_type_id == product.id))
+    return [load_public_key(pem.encode()) for pem in rows]
+
+
+async def publish(
+    session: AsyncSession,
+    store: ArtifactStore,
+    who: Principal,
+    received: Received,
+    filename: str,
+    product_key: str,
+    name: str | None,
+    description: str | None,
+) -> int:
+    """Inspect an upload and make it a release; returns the distribution set's id.
+
+    Raises ImageRefused, NotFound, AlreadyExists; the caller discards the upload then.
+    """
+    product = await product_of(session, who, product_key)
+    keys = await trusted_keys(session, product)
+    image = inspect(received.path.read_bytes(), keys, product.name, product.max_image_bytes)
+    title = (name or product.name).strip()[:128]
+    version = image.version[:64]
+    taken = select(DistributionSet.id).where(
+        DistributionSet.tenant_id == who.tenant_id, DistributionSet.name == title, DistributionSet.version == version
+    )
+    if await session.scalar(taken) is not None:
+        raise _taken(title, version)
+    types = {
+        kind: await session.scalar(select(kind.id).where(kind.tenant_id == who.tenant_id, kind.key == "firmware"))
+        for kind in (SoftwareModuleType, DistributionSetType)
+    }
+    mine = {"tenant_id": who.tenant_id, "created_by": who.username, "last_modified_by": who.username}
+    module = SoftwareModule(
+        **mine, type_id=types[SoftwareModuleType], name=title, version=version, description=description
+    )
+    release = DistributionSet(
+        **mine,
+        type_id=types[DistributionSetType],
+        name=title,
+        version=version,
+        description=description,
+        target_type_id=product.id,
+    )
+    session.add_all([module, release])
+    try:
+        await session.flush()
+    except IntegrityError as error:
+        raise _taken(title, version) from error
+    session.add(_artifact(mine, module.id, received, filename, image))
+    await session.execute(
+        distribution_set_module.insert().values(distribution_set_id=release.id, software_module_id=module.id)
+    )
+    audit(session, who, "publish", "distributionset", release.id, f"{title} {version} for {product.key}")
+    store.keep(received)
+    return release.id
+
+
+def _taken(name: str, version: str) -> AlreadyExists:
+    hint = "raise the version in the build and sign again, or give the release another name"
+    return AlreadyExists(f"{name} {version} exists already", hint=hint)
+
+
+def _artifact(mine: dict[str, Any], module_id: int, got: Received, filename: str, image: Inspected) -> Artifact:
+    return Artifact(
+        **mine,
+        software_module_id=module_id,
+        filename=filename,
+        size=got.size,
+        sha256=got.sha256,
+        sha1=got.sha1,
+        md5=got.md5,
+        image_facts={"facts": image.facts, "tlvs": image.tlvs},
+    )
+
+
+def _rows() -> Any:
+    return (
+        select(DistributionSet, TargetType, Artifact)
+        .join(TargetType, TargetType.id == DistributionSet.target_type_id)
+        .join(distribution_set_module, distribution_set_module.c.distribution_set_id == DistributionSet.id)
+        .join(Artifact, Artifact.software_module_id == distribution_set_module.c.software_module_id)
+        .where(~DistributionSet.deleted, Artifact.image_facts.is_not(None))
+    )
+
+
+async def list_releases(session: AsyncSession, who: Principal, offset: int, limit: int) -> tuple[list[Any], int]:
+    """A page, newest first, and how many there are."""
+    query = _rows().where(DistributionSet.tenant_id == who.tenant_id)
+    total = await session.scalar(select(func.count()).select_from(query.subquery()))
+    page = await session.execute(query.order_by(DistributionSet.id.desc()).offset(offset).limit(limit))
+    return list(page), total or 0
+
+
+async def one_release(session: AsyncSession, who: Principal, identifier: int) -> Any:
+    """One release's rows; raises NotFound."""
+    query = _rows().where(DistributionSet.tenant_id == who.tenant_id, DistributionSet.id == identifier)
+    row = (await session.execute(query)).first()
+    if row is None:
+        raise NotFound(f"there is no release {identifier}")
+    return row

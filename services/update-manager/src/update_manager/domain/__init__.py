@@ -1,0 +1,1 @@
+"""Pure decisions: filters, rollout planning, action states, image verdicts."""

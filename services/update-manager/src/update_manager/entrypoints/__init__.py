@@ -1,0 +1,1 @@
+"""Faces: the Management API, the device API, the worker. Each reads, calls one use case, answers."""

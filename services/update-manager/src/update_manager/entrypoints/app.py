@@ -1,0 +1,102 @@
+"""The HTTP application: both APIs over one set of parts."""
+
+from collections import OrderedDict
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+
+import redis.asyncio as redis
+from fastapi import APIRouter, Depends, FastAPI, Response
+from sqlalchemy import text
+
+from update_manager.adapters.artifact_store import ArtifactStore
+from update_manager.adapters.db.session import Database
+from update_manager.entrypoints import ddi, problems
+from update_manager.entrypoints.dependencies import Parts, PartsDep, require_operator
+from update_manager.entrypoints.etag import tag_json
+from update_manager.entrypoints.mgmt import (
+    actions,
+    distribution_sets,
+    filters,
+    overview,
+    releases,
+    rollouts,
+    sessions,
+    software_modules,
+    tags,
+    target_types,
+    targets,
+    timeline,
+)
+from update_manager.settings import UpdateManagerSettings
+
+GUARDED = (
+    actions,
+    distribution_sets,
+    filters,
+    overview,
+    releases,
+    rollouts,
+    software_modules,
+    tags,
+    target_types,
+    targets,
+    timeline,
+)
+
+health = APIRouter()
+
+
+@health.get("/healthz", include_in_schema=False)
+async def healthz(parts: PartsDep, response: Response) -> dict[str, object]:
+    """200 when PostgreSQL and Redis answer."""
+    checks: dict[str, str] = {}
+    try:
+        async with parts.database.read() as session:
+            await session.execute(text("SELECT 1"))
+    except Exception as error:  # whatever it is, the answer is the same: not healthy
+        checks["postgresql"] = type(error).__name__
+    try:
+        await parts.redis.ping()
+    except (redis.RedisError, OSError) as error:
+        checks["redis"] = type(error).__name__
+    if checks:
+        response.status_code = 503
+        return {"status": "error", "checks": checks}
+    return {"status": "ok"}
+
+
+def create_app(settings: UpdateManagerSettings) -> FastAPI:
+    """Build the application; connections are opened when it starts."""
+    parts = Parts(
+        settings,
+        Database(settings.database_url.get_secret_value(), settings.database_pool_size),
+        ArtifactStore(settings.artifact_directory, settings.max_artifact_bytes),
+        redis.Redis.from_url(settings.redis_url.get_secret_value(), socket_timeout=5, socket_connect_timeout=3),
+        OrderedDict(),
+    )
+
+    @asynccontextmanager
+    async def lifespan(_: FastAPI) -> AsyncIterator[None]:
+        parts.store.prepare()
+        yield
+        await parts.database.close()
+        await parts.redis.aclose()
+
+    app = FastAPI(
+        title="Updraft",
+        description="hawkBit's Management API and device API (DDI), with Updraft's extensions.",
+        version="0.1.0",
+        lifespan=lifespan,
+        openapi_url="/rest/v1/openapi",
+        docs_url="/rest/v1/docs",
+        redoc_url=None,
+    )
+    app.state.parts = parts
+    problems.install(app)
+    app.middleware("http")(tag_json)
+    app.include_router(health)
+    app.include_router(sessions.router, prefix="/rest/v1")
+    for module in GUARDED:
+        app.include_router(module.router, prefix="/rest/v1", dependencies=[Depends(require_operator)])
+    app.include_router(ddi.router)
+    return app

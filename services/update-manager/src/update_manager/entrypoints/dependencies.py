@@ -1,0 +1,128 @@
+"""What handlers are given: database, store, Redis, settings, the authenticated operator, paging."""
+
+import base64
+import binascii
+import hashlib
+import time
+from collections import OrderedDict
+from dataclasses import dataclass
+from typing import Annotated, Any, Final
+
+import redis.asyncio as redis
+from fastapi import Depends, Query, Request
+from sqlalchemy import ColumnElement
+from sqlalchemy.orm import InstrumentedAttribute
+
+from update_manager.adapters.artifact_store import ArtifactStore
+from update_manager.adapters.db.rsql_sql import Fields
+from update_manager.adapters.db.session import Database
+from update_manager.application import principal
+from update_manager.application.principal import Principal
+from update_manager.errors import InvalidQuery, NotAuthenticated
+from update_manager.settings import UpdateManagerSettings
+
+REMEMBER_SECONDS: Final = 60.0
+REMEMBERED: Final = 256
+MAX_LIMIT: Final = 500
+DEFAULT_LIMIT: Final = 50
+
+
+@dataclass
+class Parts:
+    """Everything with a lifetime; hangs on `app.state.parts`."""
+
+    settings: UpdateManagerSettings
+    database: Database
+    store: ArtifactStore
+    redis: "redis.Redis"
+    # A checked password is believed for a minute: scrypt on every request of a script would be its own denial of
+    # service. Keys are hashes of what was sent, so memory holds no password.
+    remembered: "OrderedDict[bytes, tuple[float, Principal]]"
+
+
+def parts_of(request: Request) -> Parts:
+    """The application's parts."""
+    parts: Parts = request.app.state.parts
+    return parts
+
+
+PartsDep = Annotated[Parts, Depends(parts_of)]
+
+
+async def require_operator(request: Request, parts: PartsDep) -> Principal:
+    """Basic or Bearer; raises NotAuthenticated."""
+    scheme, _, value = request.headers.get("authorization", "").partition(" ")
+    if scheme.lower() == "bearer":
+        async with parts.database.read() as session:
+            return await principal.principal_of(session, value.strip())
+    if scheme.lower() == "basic":
+        return await _basic(parts, value)
+    raise NotAuthenticated("sign in: send Basic credentials, or a Bearer token from POST /rest/v1/sessions")
+
+
+async def _basic(parts: Parts, value: str) -> Principal:
+    digest = hashlib.sha256(value.encode()).digest()
+    known = parts.remembered.get(digest)
+    if known is not None and known[0] > time.monotonic():
+        return known[1]
+    try:
+        username, _, password = base64.b64decode(value, validate=True).decode().partition(":")
+    except (binascii.Error, UnicodeDecodeError) as error:
+        raise NotAuthenticated("the Basic credentials cannot be read") from error
+    # hawkBit's "tenant\\user" form names the tenant too.
+    tenant, backslash, name = username.rpartition("\\")
+    async with parts.database.read() as session:
+        who, _ = await principal.check_password(
+            session, tenant if backslash else parts.settings.tenant, name or username, password
+        )
+    parts.remembered[digest] = (time.monotonic() + REMEMBER_SECONDS, who)
+    while len(parts.remembered) > REMEMBERED:
+        parts.remembered.popitem(last=False)
+    return who
+
+
+Operator = Annotated[Principal, Depends(require_operator)]
+
+
+@dataclass(frozen=True, slots=True)
+class Page:
+    """hawkBit's paging: a bad offset or limit is mended, not refused; a bad sort is refused."""
+
+    offset: int
+    limit: int
+    sort: str
+    q: str | None
+
+    def order(self, fields: Fields, default: ColumnElement[Any]) -> list[ColumnElement[Any]]:
+        """ORDER BY; `fields` are those of the entity's filter. Raises InvalidQuery."""
+        out: list[ColumnElement[Any]] = []
+        for part in filter(None, self.sort.split(",")):
+            name, colon, direction = part.partition(":")
+            column = fields.get(name.strip().lower())
+            if not colon:
+                raise InvalidQuery(f"sort is written field:ASC or field:DESC, not {part[:40]!r}")
+            if not isinstance(column, InstrumentedAttribute):
+                raise InvalidQuery(f"there is no field {name[:40]!r} to sort by")
+            if direction.upper() not in ("ASC", "DESC"):
+                raise InvalidQuery(f"sort direction is ASC or DESC, not {direction[:10]!r}")
+            out.append(column.asc() if direction.upper() == "ASC" else column.desc())
+        return [*out, default]
+
+
+def paging(
+    offset: Annotated[int, Query()] = 0,
+    limit: Annotated[int, Query()] = DEFAULT_LIMIT,
+    sort: Annotated[str, Query(max_length=256)] = "",
+    q: Annotated[str | None, Query()] = None,
+) -> Page:
+    """Paging parameters of a list."""
+    bounded = DEFAULT_LIMIT if limit < 1 else min(limit, MAX_LIMIT)
+    return Page(max(0, min(offset, 2**31)), bounded, sort, q or None)
+
+
+PageDep = Annotated[Page, Depends(paging)]
+
+
+def listing(content: list[dict[str, Any]], total: int) -> dict[str, Any]:
+    """hawkBit's page body."""
+    return {"content": content, "total": total, "size": len(content)}
