@@ -1,10 +1,10 @@
 """Starts the console: `python -m frontend`."""
 
 import uvicorn
-from servicekit import configure, load
 
 from frontend.app import create_app
 from frontend.settings import FrontendSettings
+from servicekit import configure, load
 
 SHUTDOWN_SECONDS = 3  # open event streams never end by themselves
 

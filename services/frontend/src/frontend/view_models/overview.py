@@ -197,7 +197,7 @@ def _product(name: str, rows: list[tuple[str, int, str]]) -> ProductVersions:
                 percent(100 * value / total if total else 0),
                 round(max(100 * value / total, bars.THINNEST), 2) if total and value else 0.0,
                 href,
-            )  # fmt: skip
+            )
             for version, value, href in rows
         ),
     )

@@ -1,7 +1,7 @@
 """Rollouts as a list, as a form, and as the preview that says what would happen."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any, Final
 
 from frontend.view_models import bars
@@ -99,7 +99,7 @@ def rollout_form(given: Mapping[str, str]) -> RolloutForm:
             ("groups", "4"),
             ("success_percent", "50"),
             ("error_percent", "20"),
-        )  # fmt: skip
+        )
     }
     errors: dict[str, str] = {}
     if not values["distribution_set_id"].isdecimal():
@@ -112,6 +112,11 @@ def rollout_form(given: Mapping[str, str]) -> RolloutForm:
         if not _within(values[name], 0, 100):
             errors[name] = "A whole number from 0 to 100."
     return RolloutForm(**values, start=given.get("start", "") == "on", errors=errors)
+
+
+def with_errors(form: RolloutForm, errors: Mapping[str, str]) -> RolloutForm:
+    """The same typed values with other errors."""
+    return replace(form, errors=errors)
 
 
 def preview(source: Json) -> Preview:
@@ -139,7 +144,7 @@ def preview(source: Json) -> Preview:
                 targets,
                 percent(100 * targets / receiving if receiving else 0),
                 round(max(100 * targets / largest, bars.THINNEST), 2) if largest and targets else 0.0,
-            )  # fmt: skip
+            )
             for name, targets in groups
         ),
         image_size=size(maybe_number(source, "imageSize")),

@@ -1,4 +1,4 @@
-"""The states of targets, rollouts, groups and attempts as a word, a tone and a shape; unknown ones are kept and shown."""
+"""States of targets, rollouts, groups and attempts as a word, a tone and a shape; unknown ones are kept and shown."""
 
 from dataclasses import dataclass
 from typing import Final
@@ -8,7 +8,7 @@ from frontend.view_models.reading import Json, text
 
 @dataclass(frozen=True, slots=True)
 class Badge:
-    """`tone` colours it (ok, run, wait, warn, bad, hold); `glyph` shapes it (dot, ring, half, diamond, square, bars)."""
+    """`tone` colours it: ok, run, wait, warn, bad, hold; `glyph` shapes it: dot, ring, half, diamond, square, bars."""
 
     word: str
     tone: str
