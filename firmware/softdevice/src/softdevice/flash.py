@@ -97,11 +97,11 @@ class FileStorage:
 
     def write(self, offset: int, data: bytes) -> None:
         """Replace bytes at `offset`; what is there already is not written, so that holes stay holes."""
-        if self.read(offset, len(data)) == data:
-            return
-        handle = os.open(self.path, os.O_WRONLY)
+        inverted = data.translate(_INVERT)
+        handle = os.open(self.path, os.O_RDWR)
         try:
-            os.pwrite(handle, data.translate(_INVERT), offset)
+            if os.pread(handle, len(data), offset) != inverted:
+                os.pwrite(handle, inverted, offset)
         finally:
             os.close(handle)
 

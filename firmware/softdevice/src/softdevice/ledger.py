@@ -2,13 +2,17 @@
 
 import json
 import logging
-from dataclasses import asdict, dataclass
+import os
+from dataclasses import dataclass, fields
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
 from softdevice.download import Progress
 
 _LOGGER = logging.getLogger("softdevice")
+_COUNTERS: Final = ("boots", "downloads", "installs", "reverts", "blocks", "restarts")
+_PROGRESS: Final = tuple(field.name for field in fields(Progress))
+_FILE_BYTES: Final = 1024
 
 
 @dataclass(slots=True)
@@ -37,7 +41,7 @@ class Ledger:
             stored: Any = json.loads(path.read_text())
             progress = stored.pop("progress")
             ledger.progress = Progress(**progress) if progress else None
-            for name in ("boots", "downloads", "installs", "reverts", "blocks", "restarts"):
+            for name in _COUNTERS:
                 setattr(ledger, name, int(stored[name]))
             ledger.rebooted_mid_download = bool(stored["rebooted_mid_download"])
             ledger.endpoint = str(stored["endpoint"])
@@ -49,8 +53,18 @@ class Ledger:
         return ledger
 
     def save(self) -> None:
-        """Write the file, whole or not at all."""
-        content = {name: value for name, value in asdict(self).items() if name != "path"}
-        scratch = self.path.with_suffix(".new")
-        scratch.write_text(json.dumps(content))
-        scratch.replace(self.path)
+        """Write the file with one call to the system, at one length: a killed process leaves the old or the new one.
+
+        This happens after each block, hence no second file and no rename.
+        """
+        progress = self.progress
+        content = {name: getattr(self, name) for name in _COUNTERS} | {
+            "endpoint": self.endpoint,
+            "rebooted_mid_download": self.rebooted_mid_download,
+            "progress": progress and {name: getattr(progress, name) for name in _PROGRESS},
+        }
+        handle = os.open(self.path, os.O_WRONLY | os.O_CREAT, 0o644)
+        try:
+            os.pwrite(handle, json.dumps(content).encode().ljust(_FILE_BYTES), 0)
+        finally:
+            os.close(handle)
