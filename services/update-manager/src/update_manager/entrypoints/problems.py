@@ -89,7 +89,9 @@ def install(app: FastAPI) -> None:
             return await away(request, error)
         if type(error).__name__ == "DataError":
             # Text with NUL, a number beyond its column: the request's fault, seen late.
-            return JSONResponse(body("ConstraintViolation", "repo.constraintViolation", "a value cannot be stored"), 400)
+            return JSONResponse(
+                body("ConstraintViolation", "repo.constraintViolation", "a value cannot be stored"), 400
+            )
         return unnamed(error)
 
     @app.exception_handler(Exception)
