@@ -287,9 +287,10 @@ async def test_registration_trigger_and_lifetime_are_obeyed(server: ScriptedServ
     make()
     await registered(server)
     assert (await server.ask(Code.PUT, Path(1, 0, 1), b"77", TEXT)).code == Code.CHANGED
-    assert (await server.ask(Code.POST, Path(1, 0, 8))).code == Code.CHANGED
     async with asyncio.timeout(2):
-        await server.updates.get()
+        assert (await server.updates.get()).uri_query == ("lt=77",)
+        assert (await server.ask(Code.POST, Path(1, 0, 8))).code == Code.CHANGED
+        assert (await server.updates.get()).uri_query == ()
     server.known = False
     assert (await server.ask(Code.POST, Path(1, 0, 8))).code == Code.CHANGED
     assert "lt=77" in (await registered(server)).uri_query
@@ -352,3 +353,27 @@ async def test_telemetry_changes_are_notified(server: ScriptedServer, make: Make
     await server.ask(Code.GET, Path(3, 0, 9), options=((OBSERVE, b""),))
     async with asyncio.timeout(3):
         assert [(await server.notifications.get()).payload for _ in range(2)] == [b"99", b"98"]
+
+
+@pytest.mark.parametrize(
+    ("path", "content_format", "payload"),
+    [
+        (Path(1, 0, 1), b"", b"0"),
+        (Path(1, 0, 1), b"", b"99999999999999999999"),
+        (Path(1, 0, 1), b"\x70", b"\x81\xa2\x00\x66/1/0/1\x02\xfb\x7f\xf0\0\0\0\0\0\0"),
+        (Path(1, 0, 7), b"", b"U" * 200),
+        (Path(1, 0, 7), b"\x6e", b'[{"n":"/1/0/7","vs":"\\ud800"}]'),
+        (Path(5, 0, 1), b"\x6e", b'[{"n":"/5/0/1","vs":"\\ud800"}]'),
+        (Path(5, 0, 1), b"\x6e", b"[" * 1500),
+        (Path(5, 0, 1), b"", b"c" * 256),
+        (Path(5, 0, 1), b"\x2d\x16", b"\xc8\x01\xff"),
+    ],
+)
+async def test_hostile_writes_are_bad_requests(
+    server: ScriptedServer, make: Make, path: Path, content_format: bytes, payload: bytes
+) -> None:
+    make()
+    await registered(server)
+    answer = await server.ask(Code.PUT, path, payload, ((12, content_format),))
+    assert answer.code == Code.BAD_REQUEST
+    assert await server.read(VERSION) == "1.0.0"

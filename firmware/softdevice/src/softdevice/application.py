@@ -33,6 +33,7 @@ from softdevice.resources import (
 from softdevice.trailer import TrailerError
 
 _LOGGER = logging.getLogger("softdevice")
+_MAX_TEXT_BYTES = 64
 
 
 class Application:
@@ -138,8 +139,12 @@ class Application:
         if effect.path.object_id == 5:
             return self.firmware.refusal(effect)
         if isinstance(effect, management.Write):
-            wanted = type(self.resources[effect.path])
-            if not isinstance(effect.value, wanted) or (effect.path == LIFETIME and not int(effect.value) > 0):
+            value = effect.value
+            if type(value) is not type(self.resources[effect.path]):
+                return Code.BAD_REQUEST
+            if isinstance(value, int) and not (effect.path == LIFETIME) <= value < 1 << 32:
+                return Code.BAD_REQUEST
+            if isinstance(value, str) and len(value.encode()) > _MAX_TEXT_BYTES:
                 return Code.BAD_REQUEST
         return None
 

@@ -39,6 +39,7 @@ class Device:
     def start(self) -> None:
         """Switch on."""
         self._task = asyncio.create_task(self._run(), name=self.name)
+        self._task.add_done_callback(self._ended)
 
     async def stop(self, *, deregister: bool | None = None) -> None:
         """Switch off; politely when `deregister` (or the options) say so."""
@@ -47,16 +48,17 @@ class Device:
         await self.cut_power()
 
     async def cut_power(self) -> None:
-        """Switch off without a word; raises what the device's task failed with, if it did."""
+        """Switch off without a word."""
         if self._task is None:
             return
         self._task.cancel()
         task, self._task = self._task, None
-        try:
-            await task
-        except asyncio.CancelledError:
-            pass
+        await asyncio.gather(task, return_exceptions=True)
         self.ledger.save()
+
+    def _ended(self, task: asyncio.Task[None]) -> None:
+        if not task.cancelled() and (error := task.exception()) is not None:
+            _LOGGER.error("the device broke down", exc_info=error, extra={"endpoint": self.name})
 
     async def _run(self) -> None:
         while True:
@@ -65,7 +67,10 @@ class Device:
                 return
             await asyncio.sleep(self.options.boot_seconds)
             self.application = Application(self.board, self.ledger, self.options, version)
-            await self.application.run()
+            try:
+                await self.application.run()
+            finally:
+                self.application = None
 
     def _boot(self) -> str | None:
         try:

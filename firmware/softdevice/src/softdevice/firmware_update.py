@@ -14,6 +14,7 @@ from lwm2m.paths import Path
 from softdevice.board import Board
 from softdevice.coap_endpoint import Address, CoapEndpoint, Unanswered, WasReset
 from softdevice.download import ContentChanged, Download, DownloadFailed, Piece, Progress, TryAgain, parse_uri
+from softdevice.flash import FlashError
 from softdevice.ledger import Ledger
 from softdevice.management import Execute, Write
 from softdevice.options import DeviceOptions, Misbehaviour
@@ -23,6 +24,7 @@ from softdevice.trailer import TrailerError
 _LOGGER = logging.getLogger("softdevice")
 _MAX_PAUSE_SECONDS = 4.0
 _MAX_RESTARTS = 3
+_ATTEMPT_TIMEOUTS = 8
 
 
 async def resolve(host: str, port: int) -> Address:
@@ -134,6 +136,12 @@ class FirmwareUpdate:
             self._log(f"download failed, result {int(failure.result)}: {failure}", logging.WARNING)
             self._end(State.IDLE, failure.result)
             return
+        except FlashError as error:
+            self._ledger.progress = None
+            self._ledger.save()
+            self._log(f"download could not be written: {error}", logging.ERROR)
+            self._end(State.IDLE, Result.UPDATE_FAILED)
+            return
         version = str(self._board.secondary_version())
         self._log(f"downloaded {version}, {size} bytes")
         self._set(PACKAGE_VERSION, version)
@@ -195,11 +203,14 @@ class FirmwareUpdate:
         """The next block; keeps asking while `patience_seconds` last, whatever the network does."""
         loop = asyncio.get_running_loop()
         deadline = loop.time() + self._options.patience_seconds
-        pause = self._options.transmission.ack_timeout_seconds / 2
+        timeout = self._options.transmission.ack_timeout_seconds
+        pause = timeout / 2
         while (left := deadline - loop.time()) > 0:
             try:
-                options = download.options()
-                answer = await self._endpoint.request(peer, Code.GET, options, within_seconds=left)
+                # A new request after three or four transmissions: the back-off of one that is kept up would still be
+                # waiting half a minute after the server is back.
+                wait = min(left, timeout * _ATTEMPT_TIMEOUTS)
+                answer = await self._endpoint.request(peer, Code.GET, download.options(), within_seconds=wait)
                 return download.receive(answer)
             except Unanswered:
                 self._log(f"no answer for byte {download.offset}, asking again", logging.WARNING)

@@ -1,15 +1,20 @@
 """Many devices in one process: makes them, starts them staggered, stops them, and finds them again in their folder."""
 
 import asyncio
+import re
 import resource
 from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
 from types import TracebackType
+from typing import Final
 
 from mcuboot_image import PublicKey
 from softdevice.device import Device
 from softdevice.options import DeviceOptions, Misbehaviour
+
+# A name is a folder, a query item and a word in a log line.
+_NAME: Final = re.compile(r"[A-Za-z0-9][A-Za-z0-9._:-]{0,63}")
 
 
 def device_names(count: int, prefix: str = "softdevice-") -> tuple[str, ...]:
@@ -21,7 +26,7 @@ class Fleet:
     """Devices with one set of options; `misbehaviours` adds vices by device name.
 
     Folders are `directory/NAME`. A device found there goes on with its flash; a new one gets `image`. Raises
-    ValueError for a vice of a device that does not exist.
+    ValueError for a name that is none, and for a vice of a device that does not exist.
     """
 
     def __init__(
@@ -36,6 +41,9 @@ class Fleet:
         stagger_seconds: float = 0.01,
     ) -> None:
         vices = dict(misbehaviours or {})
+        for name in names:
+            if not _NAME.fullmatch(name):
+                raise ValueError(f"{name!r} is no endpoint name: letters, digits and .:_- up to 64")
         if unknown := sorted(set(vices) - set(names)):
             raise ValueError(f"no device is called {', '.join(unknown)}; names are {names[0]} to {names[-1]}")
         self.devices: dict[str, Device] = {}

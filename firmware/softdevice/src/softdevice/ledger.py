@@ -12,7 +12,8 @@ from softdevice.download import Progress
 _LOGGER = logging.getLogger("softdevice")
 _COUNTERS: Final = ("boots", "downloads", "installs", "reverts", "blocks", "restarts")
 _PROGRESS: Final = tuple(field.name for field in fields(Progress))
-_FILE_BYTES: Final = 1024
+# More than the longest URI and name can need, however they are escaped.
+_FILE_BYTES: Final = 4096
 
 
 @dataclass(slots=True)

@@ -93,7 +93,8 @@ def decide(request: Message, resources: Resources, guard: Guard) -> Decision:
         return _decide(request, resources, guard)
     except _Refused as refused:
         return Decision(Reply(refused.code))
-    except (DecodeError, ContentError):
+    except (DecodeError, ContentError, UnicodeEncodeError):
+        # The last one: JSON can spell half a surrogate pair, which is no text.
         return Decision(Reply(Code.BAD_REQUEST))
 
 

@@ -1,7 +1,7 @@
 """Keeps a device registered: Register, Update before expiry, register anew when the server has forgotten it.
 
 POST /rd?lwm2m=1.1&ep=NAME&lt=SECONDS&b=U[&Q]   body: links       -> 2.01, Location-Path
-POST LOCATION                                    nothing           -> 2.04; anything else: Register
+POST LOCATION[?lt=SECONDS when it has changed]   nothing           -> 2.04; anything else: Register
 DELETE LOCATION                                  nothing           -> 2.02
 """
 
@@ -43,7 +43,9 @@ class Registration:
         self._registered = registered
         self._lifetime = options.lifetime_seconds
         self._location: tuple[bytes, ...] | None = None
+        self._lifetime_changed = False
         self._wake = asyncio.Event()
+        self._loop_task: asyncio.Task[None] | None = None
 
     @property
     def is_registered(self) -> bool:
@@ -55,11 +57,14 @@ class Registration:
         self._wake.set()
 
     def set_lifetime(self, seconds: int) -> None:
-        """Lifetime (1/0/1) was written: the next Register carries it."""
+        """Lifetime (1/0/1) was written: an Update carries it to the server at once."""
         self._lifetime = max(1, min(seconds, 0xFFFFFFFF))
+        self._lifetime_changed = True
+        self._wake.set()
 
     async def run(self) -> None:
         """Stay registered until cancelled."""
+        self._loop_task = asyncio.current_task()
         pause = self._options.retry_seconds
         while True:
             try:
@@ -77,6 +82,8 @@ class Registration:
 
     async def deregister(self, within_seconds: float = 3.0) -> None:
         """Say goodbye, once, without insisting."""
+        if self._loop_task is not None:
+            self._loop_task.cancel()
         if self._location is None:
             return
         path = tuple((URI_PATH, segment) for segment in self._location)
@@ -120,7 +127,10 @@ class Registration:
     async def _update(self) -> None:
         assert self._location is not None
         path = tuple((URI_PATH, segment) for segment in self._location)
-        answer = await self._endpoint.request(self._server, Code.POST, path)
+        # Zephyr names only what has changed.
+        query = ((URI_QUERY, f"lt={self._lifetime}".encode()),) if self._lifetime_changed else ()
+        answer = await self._endpoint.request(self._server, Code.POST, (*path, *query))
+        self._lifetime_changed = False
         if answer.code != Code.CHANGED:
             # Zephyr registers anew for any code but 2.04; 4.04 is the usual one, after a restart of the server.
             self._location = None
