@@ -48,7 +48,7 @@ ICONS: Final = (
     "activity", "arrow-down", "arrow-left", "arrow-right", "arrow-up", "boxes", "check", "chevron-left",
     "chevron-right", "circle-alert", "circle-check", "clock", "cpu", "info", "key-round", "layout-dashboard",
     "list-filter", "log-out", "moon", "package", "pause", "play", "plus", "rocket", "search", "shield-check",
-    "shield-x", "square", "sun", "sun-moon", "triangle-alert", "upload", "x", "zap",
+    "shield-x", "circle-stop", "sun", "sun-moon", "triangle-alert", "upload", "x", "zap",
 )  # fmt: skip
 
 

@@ -15,8 +15,9 @@ from frontend.assets import Assets
 from frontend.manager_client import NotSignedIn, Refused, Unreachable
 from frontend.pages import control_room, devices, overview, products, releases, rollouts, sign_in
 from frontend.pages.context import Parts
-from frontend.rendering import Renderer, query, see
+from frontend.rendering import Renderer, now_ms, query, see
 from frontend.settings import FrontendSettings
+from frontend.view_models.formatting import instant
 
 log = logging.getLogger(__name__)
 CONNECT_SECONDS = 3.0
@@ -56,6 +57,7 @@ def create_app(settings: FrontendSettings, transport: httpx.AsyncBaseTransport |
     app.add_exception_handler(Unreachable, _unreachable)
     app.add_exception_handler(HTTPException, _http)
     app.add_exception_handler(RequestValidationError, _no_such_page)
+    app.add_exception_handler(Exception, _broken)
     return app
 
 
@@ -98,6 +100,15 @@ async def _http(request: Request, error: Exception) -> Response:
 
 async def _no_such_page(request: Request, _: Exception) -> Response:
     return _problem(request, 404, "Not here", "There is no such page.", "The address may have a typo.")
+
+
+async def _broken(request: Request, _: Exception) -> Response:
+    """The traceback is logged by the server; the operator gets words to report and a way on."""
+    text = "The console made a mistake showing this page. Devices and rollouts are not touched by it."
+    hint = f"Please report it with the path {request.url.path} and the time {instant(now_ms())}."
+    response = _problem(request, 500, "Our fault", text, hint)
+    response.headers.update(security.HEADERS)  # this handler stands outside the middleware that adds them
+    return response
 
 
 def _problem(request: Request, status: int, title: str, text: str, hint: str) -> Response:

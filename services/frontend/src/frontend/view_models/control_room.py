@@ -148,7 +148,7 @@ def control_room(source: Json, now: int) -> ControlRoom:
 def actions(status: str, in_flight: int) -> tuple[Action, ...]:
     """What one may do with a rollout in this status."""
     leave = f", leave {count(in_flight)} in flight to finish" if in_flight else ""
-    stop = Action("stop", "Stop", "square", "danger", f"Stop for good{leave}")
+    stop = Action("stop", "Stop", "circle-stop", "danger", f"Stop for good{leave}")
     match status:
         case "ready":
             return (Action("start", "Start rollout", "play", "primary", ""),)

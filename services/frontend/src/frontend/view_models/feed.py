@@ -34,7 +34,7 @@ def event_lines(sources: Iterable[Json], limit: int = 50) -> tuple[EventLine, ..
             href=device_path(text(source, "controllerId")),
             kind=states.words(text(source, "kind")),
             text=text(source, "text"),
-            tone=states.event_tone(text(source, "kind") + " " + text(source, "text")),
+            tone=states.event_tone(text(source, "kind")),
         )
         for source in list(sources)[:limit]
     )

@@ -31,9 +31,7 @@ def filter_error(query: str, message: str, info: Mapping[str, Any]) -> FilterErr
 def looks_for(words: str) -> str:
     """The filter for what someone types into a search box: part of an id or a name; a filter is passed through."""
     words = words.strip()
-    if not words or any(
-        operator in words for operator in ("==", "!=", "=in=", "=out=", "=lt=", "=gt=", "=le=", "=ge=")
-    ):
+    if not words or any(character in words for character in "=<>!;,()"):
         return words
     part = quoted(f"*{words}*")
     return f"controllerId=={part},name=={part}"

@@ -2,6 +2,7 @@
 
 from datetime import UTC, datetime
 from typing import Final
+from unicodedata import category
 
 THIN: Final = "\u202f"  # narrow no-break space: groups digits, ties units to numbers
 MINUS: Final = "\u2212"
@@ -108,10 +109,10 @@ def plural(value: int, one: str, many: str) -> str:
 
 
 def _shown(character: str) -> str:
-    if character.isprintable() or character == "\n":
+    if character.isprintable() or character == "\n" or category(character) == "Zs":
         return character
     code = ord(character)
-    return chr(0x2400 + code) if code < 0x20 else f"⟨{code:04x}⟩"
+    return f"\\x{code:02x}" if code < 0x100 else f"\\u{code:04x}"
 
 
 def _moment(at: int | None) -> datetime | None:

@@ -167,7 +167,7 @@ def _fact(key: str, facts: Json) -> tuple[str, str]:
     if key == "loadAddress" and isinstance(value, int):
         return f"0x{value:08x}", "not fixed" if value == 0 else ""
     if key == "signature":
-        return _signature_words(str(value).lower()), str(value)
+        return str(value), ""
     return str(value), ""
 
 
