@@ -1,4 +1,4 @@
-"""Fetches the third-party files of the console, checks them against vendor.lock.json, and lays them in static/vendor.
+"""Fetches the third-party files of the console, checks them against vendor.lock.json, and lays them in their folders.
 
 python services/frontend/vendor.py            fetch with npm, verify, write
 python services/frontend/vendor.py --check    offline: are the committed files those of the lock?
@@ -17,38 +17,43 @@ from pathlib import Path
 from typing import Final
 
 HERE: Final = Path(__file__).parent
-VENDOR: Final = HERE / "src" / "frontend" / "static" / "vendor"
+VENDOR: Final = "src/frontend/static/vendor"
+TESTS: Final = "tests/vendor"
 LOCK: Final = HERE / "vendor.lock.json"
 
-# package -> (version, licence, {file in the package: file in static/vendor})
+# package -> (version, licence, {file in the package: file here})
 PACKAGES: Final[dict[str, tuple[str, str, dict[str, str]]]] = {
     "htmx.org": (
         "4.0.1",
         "0BSD",
         {
-            "dist/htmx.min.js": "htmx.min.js",
-            "dist/ext/hx-sse.min.js": "hx-sse.min.js",
-            "LICENSE": "licences/htmx.txt",
+            "dist/htmx.min.js": f"{VENDOR}/htmx.min.js",
+            "dist/ext/hx-sse.min.js": f"{VENDOR}/hx-sse.min.js",
+            "LICENSE": f"{VENDOR}/licences/htmx.txt",
         },
     ),
     "@fontsource-variable/inter": (
         "5.3.0",
         "OFL-1.1",
-        {"files/inter-latin-wght-normal.woff2": "inter.woff2", "LICENSE": "licences/inter.txt"},
+        {"files/inter-latin-wght-normal.woff2": f"{VENDOR}/inter.woff2", "LICENSE": f"{VENDOR}/licences/inter.txt"},
     ),
     "@fontsource/ibm-plex-mono": (
         "5.3.0",
         "OFL-1.1",
-        {"files/ibm-plex-mono-latin-400-normal.woff2": "plex-mono.woff2", "LICENSE": "licences/ibm-plex-mono.txt"},
+        {
+            "files/ibm-plex-mono-latin-400-normal.woff2": f"{VENDOR}/plex-mono.woff2",
+            "LICENSE": f"{VENDOR}/licences/ibm-plex-mono.txt",
+        },
     ),
-    "lucide-static": ("1.62.0", "ISC", {"LICENSE": "licences/lucide.txt"}),
+    "axe-core": ("4.14.1", "MPL-2.0", {"axe.min.js": f"{TESTS}/axe.min.js", "LICENSE": f"{TESTS}/axe-licence.txt"}),
+    "lucide-static": ("1.62.0", "ISC", {"LICENSE": f"{VENDOR}/licences/lucide.txt"}),
 }
 
 ICONS: Final = (
-    "activity", "arrow-down", "arrow-left", "arrow-right", "arrow-up", "boxes", "check", "chevron-left",
-    "chevron-right", "circle-alert", "circle-check", "clock", "cpu", "info", "key-round", "layout-dashboard",
+    "arrow-down", "arrow-right", "arrow-up", "check", "chevron-left",
+    "chevron-right", "circle-alert", "circle-check", "cpu", "info", "key-round", "layout-dashboard",
     "list-filter", "log-out", "moon", "package", "pause", "play", "plus", "rocket", "search", "shield-check",
-    "shield-x", "circle-stop", "sun", "sun-moon", "triangle-alert", "upload", "x", "zap",
+    "shield-x", "circle-stop", "sun", "sun-moon", "triangle-alert", "upload", "x", 
 )  # fmt: skip
 
 
@@ -109,14 +114,19 @@ def collect(locked: dict[str, str] | None) -> tuple[dict[str, str], dict[str, by
             contents = unpack(tarball, [*wanted, *icons], directory)
             files |= {target: contents[source] for source, target in wanted.items()}
             if icons:
-                files["icons.svg"] = sprite({Path(icon).stem: contents[icon].decode() for icon in icons})
+                files[f"{VENDOR}/icons.svg"] = sprite({Path(icon).stem: contents[icon].decode() for icon in icons})
     return tarballs, files
 
 
 def check() -> None:
     """Raises WrongContent when a committed file is missing, changed or unknown to the lock."""
     locked: dict[str, str] = json.loads(LOCK.read_text())["files"]
-    present = {str(path.relative_to(VENDOR)): path for path in VENDOR.rglob("*") if path.is_file()}
+    present = {
+        str(path.relative_to(HERE)): path
+        for folder in (VENDOR, TESTS)
+        for path in (HERE / folder).rglob("*")
+        if path.is_file()
+    }
     if odd := sorted(locked.keys() ^ present.keys()):
         raise WrongContent(f"files and lock disagree about: {', '.join(odd)}")
     for name, path in present.items():
@@ -134,7 +144,7 @@ def main() -> int:
         if not arguments.check:
             tarballs, files = collect(None if arguments.lock else json.loads(LOCK.read_text())["tarballs"])
             for name, content in files.items():
-                path = VENDOR / name
+                path = HERE / name
                 path.parent.mkdir(parents=True, exist_ok=True)
                 path.write_bytes(content)
             if arguments.lock:

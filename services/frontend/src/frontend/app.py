@@ -38,7 +38,7 @@ def create_app(settings: FrontendSettings, transport: httpx.AsyncBaseTransport |
         yield
         await http.aclose()
 
-    app = FastAPI(title="Updraft", docs_url=None, redoc_url=None, openapi_url=None, lifespan=lifespan)
+    app = FastAPI(openapi_url=None, redirect_slashes=False, lifespan=lifespan)
     app.state.parts = Parts(settings, http, Renderer(assets))
     app.add_middleware(security.SecurityMiddleware)
 

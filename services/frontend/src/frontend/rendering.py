@@ -12,6 +12,7 @@ from starlette.requests import Request
 from starlette.responses import HTMLResponse, RedirectResponse, Response
 
 from frontend.assets import Assets
+from frontend.security import SAFE_METHODS
 from frontend.view_models import formatting
 
 THEMES: Final = ("auto", "light", "dark")
@@ -76,10 +77,17 @@ class Renderer:
             live if partial else template,
             theme=theme,
             next_theme=NEXT_THEME[theme],
-            here=request.url.path + (f"?{request.url.query}" if request.url.query else ""),
+            here=_here(request, str(context.get("section", ""))),
             **context,
         )
         return HTMLResponse(text, status_code=status, headers={"Vary": "HX-Request, Cookie"})
+
+
+def _here(request: Request, section: str) -> str:
+    """The path that shows this page again; the answer to a form has none, so it is the section's."""
+    if request.method not in SAFE_METHODS:
+        return next((place.path for place in NAVIGATION if place.key == section), "/")
+    return request.url.path + (f"?{request.url.query}" if request.url.query else "")
 
 
 def theme_of(cookies: Mapping[str, str]) -> str:

@@ -110,6 +110,7 @@ def targets(now: int) -> list[Json]:
     known[ROLLED_BACK]["telemetry"]["/3/0/3"] = "2.3.1"
     known[DOWNLOADING] |= {"updateStatus": "pending", "presence": _presence("online", now, 3 * SECOND)}
     known[DOWNLOADING] |= {"assignedDistributionSet": new, "installedDistributionSet": old}
+    known[DOWNLOADING]["telemetry"]["/3/0/3"] = "2.3.1"
     known[HOSTILE] |= {"name": HOSTILE_TEXT, "description": HOSTILE_TEXT, "updateStatus": "error"}
     known[HOSTILE]["telemetry"] |= {"/3/0/0": HOSTILE_TEXT, "/3/0/3": "<i>1.9</i>", "<u>/x": "1"}
     return found

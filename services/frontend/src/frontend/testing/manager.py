@@ -151,6 +151,8 @@ class FakeManager:
         while True:
             match = _COMPARISON.match(q, position)
             if match is None:
+                word = re.match(r"[\w.]*", q[position:])
+                position += word.end() if word else 0
                 raise Refusal(
                     400, "rest.param.rsqlParamSyntax", f"Expected a comparison at column {position + 1}.",
                     column=position + 1, hint="Write field==value; join with ; (and) or , (or).",

@@ -8,6 +8,7 @@ THIN: Final = "\u202f"  # narrow no-break space: groups digits, ties units to nu
 MINUS: Final = "\u2212"
 NOTHING: Final = "–"
 LONGEST_TEXT: Final = 500
+_DAY_MS: Final = 86_400_000
 _UNITS: Final = ("B", "KiB", "MiB", "GiB", "TiB")
 
 
@@ -71,10 +72,12 @@ def instant(at: int | None) -> str:
     return NOTHING if moment is None else f"{moment:%d %b %Y %H:%M:%S} UTC"
 
 
-def clock(at: int | None) -> str:
-    """`14:32:07`; the day is said elsewhere."""
+def clock(at: int | None, now: int) -> str:
+    """`14:32:07`, or `23 Nov 14:32` for what is older than a day."""
     moment = _moment(at)
-    return NOTHING if moment is None else f"{moment:%H:%M:%S}"
+    if moment is None or at is None:
+        return NOTHING
+    return f"{moment:%H:%M:%S}" if abs(now - at) < _DAY_MS else f"{moment:%d %b %H:%M}"
 
 
 def iso(at: int | None) -> str:

@@ -117,7 +117,7 @@ def event_tone(kind: str) -> str:
         return "ok"
     if any(word in name for word in ("late", "offline", "pause", "stop", "cancel", "warn")):
         return "warn"
-    if any(word in name for word in ("phase", "download", "progress", "start", "execut", "reboot", "verif", "offer")):
+    if any(word in name for word in ("phase", "load", "progress", "start", "executing", "reboot", "verif", "offer")):
         return "run"
     return "wait"
 

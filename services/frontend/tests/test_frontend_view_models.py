@@ -1,0 +1,185 @@
+"""The pure part: what JSON means to an operator, including JSON with holes in it."""
+
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from frontend.view_models import (
+    bars,
+    control_room,
+    devices,
+    filters,
+    formatting,
+    overview,
+    products,
+    releases,
+    rollouts,
+    states,
+    timeline,
+)
+from frontend.view_models.formatting import THIN
+
+MINUTE = 60_000
+
+
+@pytest.mark.parametrize(
+    ("value", "text"),
+    [(None, "–"), (0, "0 B"), (512, "512 B"), (1536, "1.5 KiB"), (238_412, "232.8 KiB"), (64 << 20, "64 MiB")],
+)
+def test_sizes_are_in_the_unit_engineers_use(value: int | None, text: str) -> None:
+    assert formatting.size(value).replace(THIN, " ") == text
+
+
+@pytest.mark.parametrize(
+    ("value", "text"), [(0, "0 %"), (0.02, "0.1 %"), (53.4, "53 %"), (99.96, "99.9 %"), (100, "100 %"), (None, "–")]
+)
+def test_percentages_reach_their_ends_only_at_the_ends(value: float | None, text: str) -> None:
+    assert formatting.percent(value).replace(THIN, " ") == text
+
+
+@pytest.mark.parametrize(
+    ("seconds", "text"),
+    [(0, "now"), (45, "45 s ago"), (720, "12 min ago"), (-840, "in 14 min"), (3 * 86_400, "3 d ago")],
+)
+def test_ages(seconds: int, text: str) -> None:
+    now = 1_800_000_000_000
+    assert formatting.age(now - seconds * 1000, now).replace(THIN, " ") == text
+
+
+def test_counts_are_grouped_with_a_thin_space() -> None:
+    assert formatting.count(1_204_100) == f"1{THIN}204{THIN}100"
+
+
+@given(st.text(max_size=60))
+def test_visible_text_holds_no_control_character(raw: str) -> None:
+    shown = formatting.visible(raw)
+    assert not any(ord(c) < 0x20 and c != "\n" for c in shown)
+    assert not set("\u202a\u202b\u202d\u202e\u2066\u2067\u2068\u200b\x7f") & set(shown)
+
+
+def test_one_failure_among_thousands_is_still_seen() -> None:
+    segments = bars.stacked((("ok", "confirmed", 99_999), ("bad", "failed", 1)), 100_000)
+    assert segments[-1].width >= 0.3
+    assert segments[-1].x + segments[-1].width <= 100.01
+
+
+@given(st.lists(st.integers(0, 10**7), max_size=6), st.integers(0, 10**7))
+def test_bars_never_leave_their_frame(counts: list[int], whole: int) -> None:
+    segments = bars.stacked((("ok", "x", value) for value in counts), whole)
+    assert all(0 <= one.x <= 100 and one.width > 0 and one.x + one.width <= 100.1 for one in segments)
+    assert [one.count for one in segments] == [value for value in counts if value]
+
+
+def test_unknown_states_are_kept_and_shown() -> None:
+    assert states.rollout_status("hibernating").word == "hibernating"
+    assert states.update_status("").word == "unknown"
+
+
+@pytest.mark.parametrize(
+    ("source", "word"),
+    [
+        ({"status": "error", "cause": "rolled_back"}, "rolled back"),
+        ({"status": "running", "phase": "rolled_back"}, "rolled back"),
+        ({"status": "error", "cause": "not_enough_flash"}, "failed"),
+        ({"status": "finished", "phase": "succeeded", "active": False}, "succeeded"),
+        ({"status": "running", "phase": "downloading", "active": True}, "downloading"),
+        ({"status": "canceled", "active": False}, "cancelled"),
+        ({}, "waiting"),
+    ],
+)
+def test_attempts_are_named_by_how_they_ended(source: dict[str, Any], word: str) -> None:
+    assert states.attempt(source).word == word
+
+
+def test_attempt_on_its_way_shows_what_is_ahead_and_a_resumed_download_once() -> None:
+    passed = ("assigned", "downloading", "offered", "downloading")
+    phases = [{"phase": name, "at": at} for at, name in enumerate(passed)]
+    made = timeline.timeline({"attempts": [{"active": True, "phase": "downloading", "phases": phases}]})
+    steps = [(step.name, step.state) for step in made.attempts[0].steps]
+    assert steps[:3] == [("Assigned", "past"), ("Offered", "past"), ("Downloading", "now")]
+    assert steps[3:] == [(name, "ahead") for name in ("Downloaded", "Executing", "Rebooting", "Verifying", "Succeeded")]
+
+
+def test_trouble_is_only_that_of_the_newest_attempt() -> None:
+    failed = {"startedAt": 1, "status": "error", "cause": "device_silent", "active": False}
+    good = {"startedAt": 2, "status": "finished", "active": False}
+    assert timeline.timeline({"attempts": [failed]}).trouble is not None
+    assert timeline.timeline({"attempts": [failed, good]}).trouble is None
+
+
+def test_both_spellings_of_totals_are_read() -> None:
+    assert bars.totals({"notstarted": 4, "running": 1}).waiting == bars.totals({"notStarted": 4}).waiting == 4
+
+
+def test_judgement_of_a_paused_rollout_and_its_buttons() -> None:
+    source = {"status": "paused", "rollout": {"id": 2}, "totals": {"running": 3}, "judgement": "Paused itself."}
+    room = control_room.control_room(source, now=10 * MINUTE)
+    assert [action.verb for action in room.actions] == ["resume", "stop"]
+    assert room.actions[1].confirm == "Stop for good, leave 3 in flight to finish"
+    assert room.judgement == "Paused itself."
+
+
+def test_causes_are_ordered_by_how_many_they_hit() -> None:
+    source = {
+        "causes": [
+            {"cause": "rolled_back", "count": 1, "controllerIds": ["a/b"]},
+            {"cause": "connection_lost", "count": 60, "controllerIds": [f"d{n}" for n in range(60)]},
+        ]
+    }
+    first, second = control_room.control_room(source, 0).causes
+    assert (first.title, first.count, len(first.devices), first.more) == ("Connection lost", 60, 50, 10)
+    assert second.devices[0].href == "/devices/a%2Fb"
+
+
+@pytest.mark.parametrize(
+    ("typed", "made"),
+    [
+        ("0017", "controllerId==*0017*,name==*0017*"),
+        ('north "field"', 'controllerId=="*north \\"field\\"*",name=="*north \\"field\\"*"'),
+        ("updatestatus==error", "updatestatus==error"),
+        ("updatestatus=error", "updatestatus=error"),
+        ("  ", ""),
+    ],
+)
+def test_words_become_a_filter_and_filters_stay(typed: str, made: str) -> None:
+    assert filters.looks_for(typed) == made
+
+
+@pytest.mark.parametrize(("column", "caret"), [(1, "^"), (4, "   ^"), (99, "    ^"), (None, ""), ("x", "")])
+def test_caret_stands_under_the_wrong_column(column: Any, caret: str) -> None:
+    assert filters.filter_error("a==b", "no", {"column": column}).caret == caret
+
+
+def test_private_keys_are_recognised_before_they_travel() -> None:
+    assert "private" in products.key_errors("-----BEGIN RSA PRIVATE KEY-----")["public_key"]
+    assert products.key_errors("-----BEGIN PUBLIC KEY-----") == {}
+
+
+HOLES = st.recursive(
+    st.none() | st.booleans() | st.integers(-(10**20), 10**20) | st.floats() | st.text(max_size=8),
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.sampled_from(
+        ["content", "total", "targets", "presence", "attempts", "phases", "phase", "download", "size", "groups",
+         "totals", "causes", "count", "controllerIds", "at", "facts", "tlvs", "type", "versions", "targetType",
+         "rollout", "distributionSet", "id", "events", "status", "telemetry", "startedAt", "percent", "etaSeconds"]),
+        inner, max_size=5),
+    max_leaves=20,
+)  # fmt: skip
+
+
+@given(st.dictionaries(st.sampled_from(
+    ["content", "total", "attempts", "trace", "groups", "totals", "causes", "rollout", "distributionSet", "facts",
+     "tlvs", "presence", "telemetry", "versions", "rollouts", "attention", "events", "inFlight", "etaSeconds"]),
+    HOLES, max_size=8))  # fmt: skip
+def test_json_with_holes_never_breaks_a_page(source: dict[str, Any]) -> None:
+    overview.overview(source)
+    devices.device_list(source, "", 0, 50)
+    devices.device(source, source.get("facts"))
+    timeline.timeline(source)
+    releases.release(source)
+    releases.release_list(source, 0, 50)
+    products.product(source, source.get("content"))
+    rollouts.rollout_list(source, 0, 50)
+    rollouts.preview(source)
+    control_room.control_room(source, 0)
