@@ -35,9 +35,9 @@ def main() -> None:
         case "password":
             asyncio.run(_password(settings, arguments.name))
         case role:
-            from update_manager.entrypoints.worker import run
+            from update_manager.entrypoints.worker.run import run_beat, run_worker
 
-            run.run_worker(settings) if role == "worker" else run.run_beat(settings)
+            (run_worker if role == "worker" else run_beat)(settings)
 
 
 def _api(settings: UpdateManagerSettings) -> None:

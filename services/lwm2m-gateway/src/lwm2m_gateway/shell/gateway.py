@@ -39,7 +39,6 @@ class Gateway:
         now = time.time()
         registration = registrations.registered(register, address, registrations.new_id(), now)
         session = self._session(registration)
-        self._tell_presence(registration, "online")
         session.ring("greet")
         session.ring(events.Registered())
         logger.info("registered", extra={"endpoint": register.endpoint, "address": address})
@@ -68,7 +67,7 @@ class Gateway:
         now = time.time()
         session.registration = registrations.updated(session.registration, update, address, now)
         self._around.store.keep_registration(session.registration, now)
-        self._tell_presence(session.registration, "online")
+        session.tell_presence("online")
         session.ring("poll")
         session.ring(events.Contact())
         return True
@@ -115,23 +114,11 @@ class Gateway:
         registration = session.registration
         self._by_id.pop(registration.id, None)
         self._around.store.drop_registration(registration.endpoint)
-        self._tell_presence(registration, "offline")
+        session.tell_presence("offline")
         logger.info(why, extra={"endpoint": registration.endpoint})
         if session.journey is None:
             session.stop()
             del self.sessions[registration.endpoint]
-
-    def _tell_presence(self, registration: Registration, state: str) -> None:
-        self._around.uplink.send(
-            "presence",
-            registration.endpoint,
-            state=state,
-            lifetimeSeconds=registration.lifetime,
-            queueMode=registration.queue_mode,
-            address=registration.address,
-            lwm2mVersion=registration.version,
-            expectedBy=int(registration.expected_by * 1000),
-        )
 
     def close(self) -> None:
         """End all sessions; nothing is told to devices, another gateway may take over."""

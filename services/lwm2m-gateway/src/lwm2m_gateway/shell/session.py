@@ -136,10 +136,27 @@ class Session:
         for task in self._observations.values():
             task.cancel()
         self._observations.clear()
+        # The poll makes a new device known; only then is there somebody to hang presence and telemetry on.
+        await self._around.ddi.poll(self.registration.endpoint)
+        self.tell_presence("online")
         if self.registration.has(3) and await self._read_device():
             for path in self._around.observe:
                 self._watch(path)
         await self._poll()
+
+    def tell_presence(self, state: str) -> None:
+        """Tell the update manager that the device is `online` or `offline`."""
+        registration = self.registration
+        self._around.uplink.send(
+            "presence",
+            registration.endpoint,
+            state=state,
+            lifetimeSeconds=registration.lifetime,
+            queueMode=registration.queue_mode,
+            address=registration.address,
+            lwm2mVersion=registration.version,
+            expectedBy=int(registration.expected_by * 1000),
+        )
 
     async def _read_device(self) -> bool:
         values = await self._read(Path(3, 0))

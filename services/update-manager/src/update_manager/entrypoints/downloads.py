@@ -32,14 +32,15 @@ def serve(request: Request, artifact: Artifact, path: Path) -> Response:
         return Response(status_code=412, headers=headers)
     if none_match is not None and _lists(none_match, etag):
         return Response(status_code=304, headers=headers)
-    span: tuple[int, int] | None = (0, artifact.size - 1)
+    span = (0, artifact.size - 1)
     status = 200
     if_range = request.headers.get("if-range")
     asked = request.headers.get("range")
     if asked is not None and if_range in (None, etag, headers["Last-Modified"]):
-        span = wanted_range(asked, artifact.size)
-        if span is None:
+        wanted = wanted_range(asked, artifact.size)
+        if wanted is None:
             return Response(status_code=416, headers={**headers, "Content-Range": f"bytes */{artifact.size}"})
+        span = wanted
         if span != (0, artifact.size - 1) or _RANGE.fullmatch(asked.strip()):
             status = 206
             headers["Content-Range"] = f"bytes {span[0]}-{span[1]}/{artifact.size}"

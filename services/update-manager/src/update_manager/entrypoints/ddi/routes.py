@@ -239,7 +239,8 @@ async def list_artifacts(
         return [messages.artifact(base, one) for one in rows]
 
 
-@router.api_route("/softwaremodules/{module_id}/artifacts/{filename:path}", methods=["GET", "HEAD"])
+@router.head("/softwaremodules/{module_id}/artifacts/{filename:path}", include_in_schema=False)
+@router.get("/softwaremodules/{module_id}/artifacts/{filename:path}")
 async def download(
     request: Request, tenant: str, controller_id: str, module_id: int, filename: str, parts: PartsDep
 ) -> Response:

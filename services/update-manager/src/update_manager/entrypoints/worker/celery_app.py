@@ -100,10 +100,10 @@ def register_tasks(app: Celery, settings: UpdateManagerSettings) -> None:
     """Bind the doorbells."""
     engine = Engine(settings)
 
-    @app.task(name=STEP_ROLLOUTS)  # type: ignore[misc]
+    @app.task(name=STEP_ROLLOUTS)  # type: ignore[untyped-decorator]
     def step_rollouts() -> int:
         return engine.step()
 
-    @app.task(name=SWEEP)  # type: ignore[misc]
+    @app.task(name=SWEEP)  # type: ignore[untyped-decorator]
     def sweep() -> int:
         return engine.sweep()

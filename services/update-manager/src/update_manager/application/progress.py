@@ -1,0 +1,189 @@
+"""How a rollout goes, as one read model: totals, groups, causes, downloads in flight, events."""
+
+from datetime import UTC, datetime
+from typing import Any, Final
+
+from sqlalchemy import BigInteger, cast, func, select
+from sqlalchemy.ext.asyncio import AsyncSession
+
+from update_manager.adapters.db.tables import Action, DistributionSet, Rollout, RolloutGroup, Target, TargetEvent
+from update_manager.application.rollout_engine import counted_groups
+from update_manager.domain.actions import UNDER_WAY, Status, cause_text
+from update_manager.domain.rollouts import judgement
+
+EVENTS: Final = 30
+IN_FLIGHT: Final = 50
+DEVICES_PER_CAUSE: Final = 100
+
+
+def millis(moment: datetime | None) -> int | None:
+    """Epoch milliseconds."""
+    return None if moment is None else int(moment.timestamp() * 1000)
+
+
+async def by_status(session: AsyncSession, rollout_id: int) -> dict[int | None, dict[str, int]]:
+    """Counts of actions by group id and status word; `alreadyInstalled` counts finished ones beside."""
+    rows = await session.execute(
+        select(Action.rollout_group_id, Action.status, Action.already_installed, func.count())
+        .where(Action.rollout_id == rollout_id)
+        .group_by(Action.rollout_group_id, Action.status, Action.already_installed)
+    )
+    counts: dict[int | None, dict[str, int]] = {}
+    for group_id, status, already, number in rows:
+        word = _WORDS.get(status, "running")
+        group = counts.setdefault(group_id, dict.fromkeys(("running", "finished", "error", "cancelled"), 0))
+        group[word] += number
+        group["alreadyInstalled"] = group.get("alreadyInstalled", 0) + (number if already else 0)
+    return counts
+
+
+_WORDS: Final[dict[str, str]] = {Status.FINISHED: "finished", Status.ERROR: "error", Status.CANCELED: "cancelled"}
+
+
+def totals_of(rollout: Rollout, counts: dict[int | None, dict[str, int]]) -> dict[str, int]:
+    """All groups together; what has no action yet has not started."""
+    totals = {"notStarted": 0, "scheduled": 0, "running": 0, "finished": 0, "error": 0, "cancelled": 0}
+    totals["alreadyInstalled"] = 0
+    for group in counts.values():
+        for word, number in group.items():
+            totals[word] += number
+    begun = totals["running"] + totals["finished"] + totals["error"] + totals["cancelled"]
+    totals["notStarted"] = max(0, rollout.total_targets - begun)
+    return totals
+
+
+def percent_of(totals: dict[str, int]) -> int:
+    """Share of targets that have ended."""
+    ended = totals["finished"] + totals["error"] + totals["cancelled"]
+    total = ended + totals["running"] + totals["notStarted"]
+    return ended * 100 // total if total else 0
+
+
+async def summary(session: AsyncSession, rollout: Rollout, release: DistributionSet) -> dict[str, Any]:
+    """What lists show of a rollout."""
+    counts = await by_status(session, rollout.id)
+    totals = totals_of(rollout, counts)
+    groups = await counted_groups(session, rollout.id)
+    return {
+        "id": rollout.id,
+        "name": rollout.name,
+        "status": rollout.status,
+        "distributionSet": {"id": release.id, "name": release.name, "version": release.version},
+        "totals": totals,
+        "percent": percent_of(totals),
+        "judgement": judgement(rollout.status, totals, groups, rollout.pause_reason),
+    }
+
+
+async def of_rollout(session: AsyncSession, rollout: Rollout, release: DistributionSet) -> dict[str, Any]:
+    """Everything the control room shows."""
+    counts = await by_status(session, rollout.id)
+    totals = totals_of(rollout, counts)
+    groups = await counted_groups(session, rollout.id)
+    rows = await session.scalars(
+        select(RolloutGroup).where(RolloutGroup.rollout_id == rollout.id).order_by(RolloutGroup.position)
+    )
+    on_air = await session.scalar(
+        select(func.sum(cast(Action.download["bytesOnAir"].astext, BigInteger))).where(Action.rollout_id == rollout.id)
+    )
+    return {
+        "distributionSet": {"id": release.id, "name": release.name, "version": release.version},
+        "status": rollout.status,
+        "percent": percent_of(totals),
+        "judgement": judgement(rollout.status, totals, groups, rollout.pause_reason),
+        "totals": totals,
+        "groups": [_group(group, counts.get(group.id, {})) for group in rows],
+        "causes": await _causes(session, rollout.id),
+        "inFlight": await _in_flight(session, rollout.id),
+        "events": await _events(session, rollout.id),
+        "bytesOnAir": int(on_air or 0),
+        "startedAt": millis(rollout.started_at),
+        "endedAt": millis(rollout.ended_at),
+        "etaSeconds": _eta(rollout, totals),
+    }
+
+
+def _group(group: RolloutGroup, counts: dict[str, int]) -> dict[str, Any]:
+    number = {word: counts.get(word, 0) for word in ("running", "finished", "error", "cancelled", "alreadyInstalled")}
+    ended = number["finished"] + number["error"] + number["cancelled"]
+    return {
+        "id": group.id,
+        "name": group.name,
+        "status": group.status,
+        "targets": group.total_targets,
+        "notStarted": max(0, group.total_targets - ended - number["running"]),
+        **number,
+        "successThreshold": group.success_threshold,
+        "errorThreshold": group.error_threshold,
+        "percent": ended * 100 // group.total_targets if group.total_targets else 0,
+    }
+
+
+def _eta(rollout: Rollout, totals: dict[str, int]) -> int | None:
+    """Seconds left at the pace so far; None before a tenth is done."""
+    ended = totals["finished"] + totals["error"] + totals["cancelled"] - totals["alreadyInstalled"]
+    left = totals["running"] + totals["notStarted"]
+    if rollout.status != "running" or rollout.started_at is None or ended * 10 < ended + left or not left:
+        return None
+    elapsed = (datetime.now(UTC) - rollout.started_at).total_seconds()
+    return int(elapsed * left / ended)
+
+
+async def _causes(session: AsyncSession, rollout_id: int) -> list[dict[str, Any]]:
+    rows = await session.execute(
+        select(Action.cause, Target.controller_id)
+        .join(Target, Target.id == Action.target_id)
+        .where(Action.rollout_id == rollout_id, Action.status == Status.ERROR)
+        .order_by(Action.ended_at, Action.id)
+    )
+    found: dict[str, list[str]] = {}
+    for cause, controller in rows:
+        found.setdefault(cause or "device_reported", []).append(controller)
+    return [
+        {
+            "cause": cause,
+            "text": cause_text(cause),
+            "count": len(controllers),
+            "controllerIds": controllers[:DEVICES_PER_CAUSE],
+        }
+        for cause, controllers in sorted(found.items(), key=lambda item: -len(item[1]))
+    ]
+
+
+async def _in_flight(session: AsyncSession, rollout_id: int) -> list[dict[str, Any]]:
+    rows = await session.execute(
+        select(Action.phase, Action.download, Target.controller_id)
+        .join(Target, Target.id == Action.target_id)
+        .where(Action.rollout_id == rollout_id, Action.active, Action.status.in_(UNDER_WAY))
+        .order_by(Action.id)
+        .limit(IN_FLIGHT)
+    )
+    return [
+        {
+            "controllerId": controller,
+            "phase": phase or "assigned",
+            "offset": (download or {}).get("offset", 0),
+            "size": (download or {}).get("size"),
+            "percent": (download or {}).get("percent", 0),
+            "rateBytesPerSecond": (download or {}).get("rateBytesPerSecond", 0),
+        }
+        for phase, download, controller in rows
+    ]
+
+
+async def _events(session: AsyncSession, rollout_id: int) -> list[dict[str, Any]]:
+    mine = select(Action.id).where(Action.rollout_id == rollout_id)
+    rows = await session.execute(
+        select(TargetEvent, Target.controller_id)
+        .join(Target, Target.id == TargetEvent.target_id)
+        .where(TargetEvent.action_id.in_(mine))
+        .order_by(TargetEvent.at.desc(), TargetEvent.id)
+        .limit(EVENTS)
+    )
+    return [event_shape(event, controller) for event, controller in rows.tuples()]
+
+
+def event_shape(event: TargetEvent, controller: str) -> dict[str, Any]:
+    """A line of a feed; a phase event's kind is its phase."""
+    kind = event.details.get("phase", event.kind) if event.kind == "phase" else event.kind
+    return {"at": millis(event.at), "controllerId": controller, "kind": kind, "text": event.text}

@@ -1,0 +1,230 @@
+"""Target types (products) and the public keys that sign their images."""
+
+from typing import Annotated, Any
+
+from fastapi import APIRouter, Response
+from pydantic import Field
+from sqlalchemy import delete, func, select
+from sqlalchemy.dialects.postgresql import insert
+from sqlalchemy.exc import IntegrityError
+from sqlalchemy.ext.asyncio import AsyncSession
+
+from mcuboot_image import load_public_key
+from update_manager.adapters.db import rsql_sql
+from update_manager.adapters.db import tables as t
+from update_manager.application.principal import Principal, audit
+from update_manager.entrypoints.dependencies import Operator, PageDep, PartsDep, listing
+from update_manager.entrypoints.mgmt import shapes
+from update_manager.entrypoints.mgmt.fields import AsList, Body, Colour, Description, Key, Name, Reference
+from update_manager.errors import AlreadyExists, ConstraintViolation, NotFound
+
+router = APIRouter(prefix="/targettypes", tags=["Target types"])
+
+
+class TypeBody(Body):
+    """A product; absent means unchanged."""
+
+    name: Name | None = None
+    key: Key | None = None
+    description: Description | None = None
+    colour: Colour | None = None
+    max_image_bytes: int | None = Field(None, alias="maxImageBytes", ge=1)
+    compatible: list[Reference] = Field(default_factory=list, alias="compatibledistributionsettypes")
+
+
+class KeyBody(Body):
+    """A public key in PEM."""
+
+    name: Name
+    public_key_pem: str = Field(alias="publicKeyPem", max_length=8192)
+
+
+def _shape(row: t.TargetType) -> dict[str, Any]:
+    link = {"self": {"href": f"/rest/v1/targettypes/{row.id}"}}
+    return shapes.typed(row, maxImageBytes=row.max_image_bytes, deleted=False, _links=link)
+
+
+async def _find(session: AsyncSession, who: Principal, identifier: int) -> t.TargetType:
+    found = await session.scalar(
+        select(t.TargetType).where(t.TargetType.tenant_id == who.tenant_id, t.TargetType.id == identifier)
+    )
+    if found is None:
+        raise NotFound(f"there is no target type {identifier}")
+    return found
+
+
+@router.get("")
+async def list_types(who: Operator, parts: PartsDep, page: PageDep) -> dict[str, Any]:
+    """Products."""
+    fields = rsql_sql.plain(t.TargetType, key=t.TargetType.key, description=t.TargetType.description)
+    where = [t.TargetType.tenant_id == who.tenant_id]
+    if page.q:
+        where.append(rsql_sql.condition(page.q, fields))
+    async with parts.database.read() as session:
+        total = await session.scalar(select(func.count()).select_from(t.TargetType).where(*where))
+        order = page.order(fields, t.TargetType.id.asc())
+        rows = await session.scalars(
+            select(t.TargetType).where(*where).order_by(*order).offset(page.offset).limit(page.limit)
+        )
+        return listing([_shape(row) for row in rows], total or 0)
+
+
+@router.post("", status_code=201)
+async def create_types(who: Operator, parts: PartsDep, body: Annotated[list[TypeBody], AsList]) -> list[dict[str, Any]]:
+    """Create products, all or none."""
+    async with parts.database.write() as session:
+        rows = []
+        for new in body:
+            name = new.name or new.key
+            if name is None:
+                raise ConstraintViolation("a target type needs a name or a key")
+            row = t.TargetType(
+                tenant_id=who.tenant_id,
+                key=new.key or name[:64],
+                name=name,
+                description=new.description,
+                colour=new.colour,
+                max_image_bytes=new.max_image_bytes,
+                created_by=who.username,
+                last_modified_by=who.username,
+            )
+            session.add(row)
+            try:
+                await session.flush()
+            except IntegrityError as error:
+                raise AlreadyExists(f"there is a target type {name!r} already; nothing was created") from error
+            await _set_compatible(session, row.id, new.compatible)
+            audit(session, who, "create", "targettype", row.id, name)
+            rows.append(row)
+        for row in rows:
+            await session.refresh(row)
+        return [_shape(row) for row in rows]
+
+
+async def _set_compatible(session: AsyncSession, type_id: int, compatible: list[Reference]) -> None:
+    for one in compatible:
+        values = {"target_type_id": type_id, "distribution_set_type_id": one.id}
+        await session.execute(insert(t.target_type_distribution_set_type).values(**values).on_conflict_do_nothing())
+
+
+@router.get("/{identifier}")
+async def get_type(who: Operator, parts: PartsDep, identifier: int) -> dict[str, Any]:
+    """One product."""
+    async with parts.database.read() as session:
+        return _shape(await _find(session, who, identifier))
+
+
+@router.put("/{identifier}")
+async def change_type(who: Operator, parts: PartsDep, identifier: int, body: TypeBody) -> dict[str, Any]:
+    """Change what is given."""
+    async with parts.database.write() as session:
+        row = await _find(session, who, identifier)
+        for name in ("name", "description", "colour", "max_image_bytes"):
+            if (value := getattr(body, name)) is not None:
+                setattr(row, name, value)
+        audit(session, who, "change", "targettype", identifier)
+        await session.flush()
+        await session.refresh(row)
+        return _shape(row)
+
+
+@router.delete("/{identifier}", status_code=204)
+async def delete_type(who: Operator, parts: PartsDep, identifier: int) -> Response:
+    """Delete a product nobody uses; 409 otherwise."""
+    async with parts.database.write() as session:
+        row = await _find(session, who, identifier)
+        try:
+            await session.delete(row)
+            await session.flush()
+        except IntegrityError as error:
+            raise AlreadyExists("targets or releases use this target type; it cannot be deleted") from error
+        audit(session, who, "delete", "targettype", identifier)
+    return Response(status_code=204)
+
+
+@router.get("/{identifier}/compatibledistributionsettypes")
+async def list_compatible(who: Operator, parts: PartsDep, identifier: int) -> list[dict[str, Any]]:
+    """Set types that fit; none means all."""
+    link = t.target_type_distribution_set_type
+    async with parts.database.read() as session:
+        await _find(session, who, identifier)
+        rows = await session.scalars(
+            select(t.DistributionSetType)
+            .join(link, link.c.distribution_set_type_id == t.DistributionSetType.id)
+            .where(link.c.target_type_id == identifier)
+        )
+        return [shapes.typed(row) for row in rows]
+
+
+@router.post("/{identifier}/compatibledistributionsettypes", status_code=204)
+async def add_compatible(
+    who: Operator, parts: PartsDep, identifier: int, body: Annotated[list[Reference], AsList]
+) -> Response:
+    """Add set types that fit."""
+    async with parts.database.write() as session:
+        await _find(session, who, identifier)
+        await _set_compatible(session, identifier, body)
+    return Response(status_code=204)
+
+
+def _key_shape(row: t.SigningKey) -> dict[str, Any]:
+    return {
+        "id": row.id,
+        "name": row.name,
+        "algorithm": row.algorithm,
+        "fingerprint": row.fingerprint,
+        "createdAt": shapes.millis(row.created_at),
+        "createdBy": row.created_by,
+    }
+
+
+@router.get("/{identifier}/signingkeys")
+async def list_keys(who: Operator, parts: PartsDep, identifier: int) -> list[dict[str, Any]]:
+    """Public keys images of this product may be signed with."""
+    async with parts.database.read() as session:
+        await _find(session, who, identifier)
+        rows = await session.scalars(
+            select(t.SigningKey).where(t.SigningKey.target_type_id == identifier).order_by(t.SigningKey.id)
+        )
+        return [_key_shape(row) for row in rows]
+
+
+@router.post("/{identifier}/signingkeys", status_code=201)
+async def add_key(who: Operator, parts: PartsDep, identifier: int, body: KeyBody) -> dict[str, Any]:
+    """Trust a public key; 400 with advice for anything else, a private key above all."""
+    try:
+        key = load_public_key(body.public_key_pem.encode())
+    except ValueError as error:
+        raise ConstraintViolation(str(error), where="publicKeyPem") from error
+    async with parts.database.write() as session:
+        await _find(session, who, identifier)
+        row = t.SigningKey(
+            tenant_id=who.tenant_id,
+            target_type_id=identifier,
+            name=body.name,
+            algorithm=key.algorithm,
+            public_key_pem=body.public_key_pem,
+            fingerprint=key.fingerprint,
+            created_by=who.username,
+            last_modified_by=who.username,
+        )
+        session.add(row)
+        try:
+            await session.flush()
+        except IntegrityError as error:
+            raise AlreadyExists("this product trusts that key already") from error
+        audit(session, who, "trust", "signingkey", row.id, key.fingerprint)
+        await session.refresh(row)
+        return _key_shape(row)
+
+
+@router.delete("/{identifier}/signingkeys/{key_id}", status_code=204)
+async def remove_key(who: Operator, parts: PartsDep, identifier: int, key_id: int) -> Response:
+    """Trust a key no more; releases that were accepted stay."""
+    async with parts.database.write() as session:
+        await _find(session, who, identifier)
+        await session.execute(
+            delete(t.SigningKey).where(t.SigningKey.id == key_id, t.SigningKey.target_type_id == identifier)
+        )
+        audit(session, who, "distrust", "signingkey", key_id)
+    return Response(status_code=204)
