@@ -181,6 +181,35 @@ async def test_device_that_resumes_nothing_starts_at_block_0(server: ScriptedSer
     assert device.ledger.restarts == 1
 
 
+async def test_second_update_follows_the_first(server: ScriptedServer, make: Make) -> None:
+    device = make()
+    await download(server)
+    await server.ask(Code.POST, UPDATE)
+    await registered(server)
+    await until(lambda: device.board.confirmed)
+    # The swap has left the old image's header in sector 0 of secondary, which must not spoil the next one.
+    server.files["f", "token", "next.bin"] = small_image(KEY, "1.2.0", 5000)
+    await offer(server, "f/token/next.bin")
+    await state_is(server, 2)
+    await server.ask(Code.POST, UPDATE)
+    await registered(server)
+    assert await server.read(VERSION) == "1.2.0"
+    await until(lambda: device.board.confirmed)
+    assert device.ledger.installs == 2
+
+
+async def test_failed_self_test_brings_the_old_image_back(
+    server: ScriptedServer, make: Make, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    device = make()
+    await download(server)
+    monkeypatch.setattr(device.board, "self_test", lambda: False)
+    await server.ask(Code.POST, UPDATE)
+    await registered(server)
+    await registered(server)
+    assert await server.read(VERSION) == "1.0.0" and device.ledger.reverts == 1
+
+
 async def test_lossy_device_arrives_all_the_same(server: ScriptedServer, make: Make) -> None:
     device = make(Misbehaviour.LOSES_FIFTH)
     await download(server)

@@ -3,6 +3,7 @@
 import asyncio
 import re
 from collections.abc import AsyncIterator
+from itertools import pairwise
 from pathlib import Path
 from typing import cast
 
@@ -154,6 +155,8 @@ async def test_reads_errors_pings_and_noise(wire: Wire, device: Application) -> 
         (b"\x42\x02\x12\x3ato\xb15\x010\x012", rb"\x62\x85\x12\x3ato"),
         # the same message again -> the same reply again, nothing done twice
         (b"\x42\x02\x12\x3ato\xb15\x010\x012", rb"\x62\x85\x12\x3ato"),
+        # whatever comes under a message id that was answered gets the old answer: nothing is done twice
+        (b"\x42\x01\x12\x34to\xb13\x010\x019", rb"\x62\x45\x12\x34to\xc0\xff1\.0\.0"),
         # ping -> RST; broken CON -> RST; unknown response -> RST
         (b"\x40\x00\x12\x3b", rb"\x70\x00\x12\x3b"),
         (b"\x40\x01\x12\x3c\xff", rb"\x70\x00\x12\x3c"),
@@ -177,6 +180,20 @@ async def test_requests_from_elsewhere_are_not_answered(wire: Wire, device: Appl
     stranger.send(b"\x42\x01\x12\x34to\xb13\x010\x013")
     await stranger.expect_silence(0.2)
     stranger.transport.close()
+
+
+async def test_retransmissions_back_off_and_end(wire: Wire, device: Application) -> None:
+    clock = asyncio.get_running_loop().time
+    first = await wire.expect(REGISTER)
+    times = [clock()]
+    for _ in range(4):
+        assert (await wire.expect(REGISTER))[0] == first[0]
+        times.append(clock())
+    gaps = [later - earlier for earlier, later in pairwise(times)]
+    assert all(1.3 < longer / shorter < 3.2 for shorter, longer in pairwise(gaps)), gaps
+    async with asyncio.timeout(4):
+        again = await wire.received.get()
+    assert again != first[0] and re.fullmatch(REGISTER, again, re.DOTALL)
 
 
 async def test_observation_notifies_until_it_is_reset(wire: Wire, device: Application) -> None:
