@@ -1,6 +1,7 @@
 """Whole devices on loopback: updates that work, updates that do not, and what a device does when the world is bad."""
 
 import asyncio
+import hashlib
 from collections.abc import AsyncIterator, Callable
 from dataclasses import replace
 from pathlib import Path as FilePath
@@ -114,6 +115,7 @@ async def test_update_is_downloaded_tried_registered_and_confirmed(server: Scrip
     found = inspect_device(device.ledger.path.parent)
     assert (found["runningVersion"], found["confirmed"], found["secondaryVersion"]) == ("1.1.0+3", True, "1.0.0")
     assert (found["downloads"], found["installs"], found["restarts"]) == (1, 1, 0)
+    assert found["imageSha256"] == hashlib.sha256(NEW).hexdigest()
     assert found["blocksFetched"] == -(-len(NEW) // 512)
 
 

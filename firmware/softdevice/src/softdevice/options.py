@@ -59,7 +59,6 @@ class DeviceOptions:
         """The same device with short timers, for demos and tests."""
         return replace(
             self,
-            patience_seconds=min(self.patience_seconds, 60.0),
             confirm_deadline_seconds=8.0,
             reboot_seconds=0.2,
             boot_seconds=0.1,
