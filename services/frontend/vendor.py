@@ -53,7 +53,7 @@ ICONS: Final = (
     "arrow-down", "arrow-right", "arrow-up", "check", "chevron-left",
     "chevron-right", "circle-alert", "circle-check", "cpu", "info", "key-round", "layout-dashboard",
     "list-filter", "log-out", "moon", "package", "pause", "play", "plus", "rocket", "search", "shield-check",
-    "shield-x", "circle-stop", "sun", "sun-moon", "triangle-alert", "upload", "x", 
+    "shield-x", "circle-stop", "sun", "sun-moon", "triangle-alert", "upload", "x",
 )  # fmt: skip
 
 

@@ -9,10 +9,10 @@ class FrontendSettings(BaseSettings):
 
     model_config = SettingsConfigDict(env_prefix="FRONTEND_")
 
-    host: str = Field("127.0.0.1", description="Address to listen on.")
-    port: int = Field(8000, ge=0, le=65535, description="TCP port to listen on.")
-    update_manager_url: str = Field("http://127.0.0.1:8080", description="Base URL of the update manager.")
-    request_timeout_seconds: float = Field(15.0, gt=0, description="Longest wait for an answer of the update manager.")
-    upload_timeout_seconds: float = Field(300.0, gt=0, description="Longest wait while an image is handed on.")
-    max_upload_bytes: int = Field(64 * 1024 * 1024, gt=0, description="Largest image accepted by the upload form.")
-    log_level: str = Field("INFO", description="DEBUG, INFO, WARNING or ERROR.")
+    host: str = Field(default="127.0.0.1", description="Address to listen on.")
+    port: int = Field(default=8000, ge=0, le=65535, description="TCP port to listen on.")
+    update_manager_url: str = Field(default="http://127.0.0.1:8080", description="Base URL of the update manager.")
+    request_timeout_seconds: float = Field(default=15.0, gt=0, description="Longest wait for an answer.")
+    upload_timeout_seconds: float = Field(default=300.0, gt=0, description="Longest wait while an image is handed on.")
+    max_upload_bytes: int = Field(default=64 * 1024 * 1024, gt=0, description="Largest image the upload form takes.")
+    log_level: str = Field(default="INFO", description="DEBUG, INFO, WARNING or ERROR.")

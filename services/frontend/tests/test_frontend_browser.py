@@ -1,0 +1,184 @@
+"""The console in a real Chromium: accessible, live, quiet in the console, and whole without scripts."""
+
+import shutil
+import socket
+import threading
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import pytest
+import uvicorn
+from playwright.sync_api import Browser, BrowserContext, Page, expect, sync_playwright
+
+from frontend.app import create_app
+from frontend.settings import FrontendSettings
+from frontend.testing import PASSWORD, USERNAME, FakeManager
+from frontend.testing.fleet import HOSTILE, ROLLED_BACK
+from frontend.testing.journeys import ROLLED_BACK_TEXT
+from frontend.view_models.feed import device_path
+
+FLAGS = [
+    "--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run", "--disable-background-networking",
+    "--disable-component-update", "--disable-sync",
+]  # fmt: skip
+AXE = (Path(__file__).parent / "vendor" / "axe.min.js").read_text()
+AXE_RUN = """axe.run(document, {runOnly: ['wcag2a', 'wcag2aa', 'wcag21a', 'wcag21aa', 'wcag22aa', 'best-practice']})
+  .then(found => JSON.stringify(found.violations.map(one => [one.id, one.nodes.map(node => node.html)])))"""
+PAGES = (
+    "/", "/devices", "/devices?q=updatestatus%3Dpending", device_path(ROLLED_BACK), device_path(HOSTILE), "/releases",
+    "/releases/11", "/products", "/rollouts", "/rollouts/new?release=11", "/rollouts/1", "/rollouts/2", "/nothing",
+)  # fmt: skip
+EXPECTED_NOISE = "Failed to load resource: the server responded with a status of 4"
+
+
+@contextmanager
+def served(app: Any) -> Iterator[str]:
+    """`app` on a free port, in a thread."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port = probe.getsockname()[1]
+    config = uvicorn.Config(app, port=port, log_level="error", timeout_graceful_shutdown=1, ws="none")
+    server = uvicorn.Server(config)
+    thread = threading.Thread(target=server.run, daemon=True)
+    thread.start()
+    deadline = time.monotonic() + 10
+    while not server.started and time.monotonic() < deadline:
+        time.sleep(0.02)
+    assert server.started
+    yield f"http://127.0.0.1:{port}"
+    server.should_exit = True
+    thread.join(timeout=10)
+
+
+@pytest.fixture(scope="module")
+def console() -> Iterator[str]:
+    with (
+        served(FakeManager(step_seconds=0.2).app) as manager,
+        served(create_app(FrontendSettings(update_manager_url=manager))) as address,
+    ):
+        yield address
+
+
+@pytest.fixture(scope="module")
+def chromium() -> Iterator[Browser]:
+    with sync_playwright() as playwright:
+        browser = playwright.chromium.launch(executable_path=shutil.which("chromium"), args=FLAGS)
+        yield browser
+        browser.close()
+
+
+def sign_in(context: BrowserContext, console: str) -> Page:
+    page = context.new_page()
+    page.goto(f"{console}/sign-in")
+    page.get_by_label("Name").fill(USERNAME)
+    page.get_by_label("Password").fill(PASSWORD)
+    page.get_by_role("button", name="Sign in").click()
+    expect(page.get_by_role("heading", name="Overview")).to_be_visible()
+    return page
+
+
+def violations(context: BrowserContext, page: Page) -> str:
+    """What axe finds, as JSON; run through the debugger, which the page's policy does not bind."""
+    session = context.new_cdp_session(page)
+    session.send("Runtime.evaluate", {"expression": AXE})
+    asked = {"expression": AXE_RUN, "awaitPromise": True, "returnByValue": True}
+    found: str = session.send("Runtime.evaluate", asked)["result"]["value"]
+    return found
+
+
+@pytest.mark.parametrize(("scheme", "width"), [("light", 1440), ("dark", 360)])
+def test_pages_are_accessible_fit_and_do_not_complain(chromium: Browser, console: str, scheme: Any, width: int) -> None:
+    context = chromium.new_context(viewport={"width": width, "height": 900}, color_scheme=scheme)
+    page = sign_in(context, console)
+    complaints: list[str] = []
+    page.on("console", lambda message: complaints.append(message.text) if message.type == "error" else None)
+    page.on("pageerror", lambda error: complaints.append(str(error)))
+    for path in PAGES:
+        page.goto(console + path)
+        assert violations(context, page) == "[]", path
+        assert page.evaluate("document.documentElement.scrollWidth <= innerWidth"), path
+        assert [text for text in complaints if not text.startswith(EXPECTED_NOISE)] == [], path
+    context.close()
+
+
+def test_control_room_moves_by_itself_and_keeps_what_was_opened(chromium: Browser, console: str) -> None:
+    context = chromium.new_context()
+    page = sign_in(context, console)
+    page.goto(f"{console}/rollouts/1")
+    page.locator(".why summary").first.click()
+    confirmed = page.locator(".figures dd").first
+    before = confirmed.inner_text()
+    expect(confirmed).not_to_have_text(before)
+    expect(page.locator(".why").first).to_have_attribute("open", "")
+    expect(page.get_by_role("button", name="Live")).to_be_visible()
+    page.get_by_role("button", name="Live").click()
+    held = confirmed.inner_text()
+    page.wait_for_timeout(700)
+    assert confirmed.inner_text() == held
+    context.close()
+
+
+def test_reason_of_a_rollback_is_two_clicks_away(chromium: Browser, console: str) -> None:
+    context = chromium.new_context()
+    page = sign_in(context, console)
+    page.goto(f"{console}/rollouts/1")
+    page.locator(".why summary", has_text="Rolled back").click()
+    page.get_by_role("link", name=ROLLED_BACK).first.click()
+    expect(page.locator(".reason")).to_contain_text(ROLLED_BACK_TEXT)
+    context.close()
+
+
+def test_preview_follows_the_form_as_it_is_filled(chromium: Browser, console: str) -> None:
+    context = chromium.new_context()
+    page = sign_in(context, console)
+    page.goto(f"{console}/rollouts/new?release=11")
+    page.get_by_label("Groups").fill("7")
+    page.get_by_label("Groups").press("Tab")
+    expect(page.locator("#check")).to_contain_text("in 7 groups")
+    context.close()
+
+
+def test_refused_upload_is_explained_on_the_same_page(chromium: Browser, console: str) -> None:
+    context = chromium.new_context()
+    page = sign_in(context, console)
+    page.goto(f"{console}/releases")
+    page.get_by_label("Image file").set_input_files(
+        {"name": "zephyr.elf", "mimeType": "application/octet-stream", "buffer": b"\x7fELF" + bytes(999)}
+    )
+    page.get_by_role("button", name="Inspect and save").click()
+    expect(page.locator(".verdict.refused")).to_contain_text("How to mend it")
+    context.close()
+
+
+def test_keyboard_reaches_search_and_content(chromium: Browser, console: str) -> None:
+    context = chromium.new_context()
+    page = sign_in(context, console)
+    page.keyboard.press("/")
+    expect(page.get_by_label("Find a device")).to_be_focused()
+    page.goto(console)
+    page.keyboard.press("Tab")
+    expect(page.get_by_role("link", name="Skip to content")).to_be_focused()
+    page.keyboard.press("Enter")
+    expect(page.locator("main")).to_be_focused()
+    context.close()
+
+
+def test_everything_needed_works_without_scripts(chromium: Browser, console: str) -> None:
+    context = chromium.new_context(java_script_enabled=False)
+    page = sign_in(context, console)
+    page.goto(f"{console}/rollouts/new?release=9")
+    page.get_by_label("Name of the rollout").fill("By hand")
+    page.get_by_role("button", name="Check").click()
+    expect(page.locator("#check")).to_contain_text("Will receive it")
+    page.get_by_role("button", name="Create rollout").click()
+    expect(page.locator(".notice")).to_contain_text("Rollout created")
+    page.get_by_role("button", name="Start rollout").click()
+    page.get_by_role("button", name="Pause").click()
+    page.get_by_role("button", name="Resume").click()
+    page.locator("summary", has_text="Stop").click()
+    page.get_by_role("button", name="Stop for good").click()
+    expect(page.locator(".badge").first).to_contain_text("stopped")
+    context.close()
