@@ -18,7 +18,7 @@ KEY = new_key()
 OLD, NEW = small_image(KEY, "1.0.0", 4000), small_image(KEY, "2.0.0", 9000)
 
 
-class Registry(resource.Resource):
+class Registry(resource.Resource):  # type: ignore[misc]
     def __init__(self) -> None:
         super().__init__()
         self.came: asyncio.Queue[aiocoap.Message] = asyncio.Queue()
@@ -30,7 +30,7 @@ class Registry(resource.Resource):
         return answer
 
 
-class File(resource.Resource):
+class File(resource.Resource):  # type: ignore[misc]
     async def render_get(self, request: aiocoap.Message) -> aiocoap.Message:
         return aiocoap.Message(payload=NEW)
 
