@@ -1,0 +1,200 @@
+"""`make demo`: a whole campaign without a screen. Starts everything, rolls out, checks every flash, tears down.
+
+The last line is one JSON object; the exit code is 0 only if everything ended as it should.
+"""
+
+import argparse
+import json
+import shutil
+import sys
+import tempfile
+import time
+from pathlib import Path
+from typing import Any
+
+import httpx
+
+from mcuboot_image import DecodeError, VerificationError, load_public_key, parse, verify
+from softdevice.images import ImageError
+from softdevice.inspection import inspect_fleet
+from updraft_local import firmware
+from updraft_local.embedded import ServerFailed
+from updraft_local.firmware import Firmware
+from updraft_local.management import Management, Refused
+from updraft_local.ports import PortTaken
+from updraft_local.processes import ProcessFailed
+from updraft_local.suite import MISBEHAVING, Options, Suite, device_name
+
+GROUPS = 3
+CAMPAIGN_SECONDS = 900.0
+BAR = 30
+
+
+def say(text: str) -> None:
+    """A line for the person who watches; standard output keeps the JSON for the end."""
+    sys.stderr.write(text + "\n")
+    sys.stderr.flush()
+
+
+def main() -> None:
+    """Parse arguments, run, print the summary."""
+    parser = argparse.ArgumentParser(
+        prog="make demo", description="A whole firmware campaign over software devices, headless and bounded."
+    )
+    parser.add_argument("--devices", type=int, default=25, help="how many (default %(default)s)")
+    parser.add_argument("--image", type=Path, help="signed MCUboot image to roll out instead of the built-in one")
+    parser.add_argument("--key", type=Path, help="public key (PEM) the image is signed with")
+    parser.add_argument("--firmware", type=Path, default=Path(".data/firmware"), help="folder of test key and images")
+    parser.add_argument("--keep", action="store_true", help="keep the scratch folder and say where it is")
+    arguments = parser.parse_args()
+    scratch = Path(tempfile.mkdtemp(prefix="updraft-demo-"))
+    try:
+        bench = firmware.prepare(arguments.firmware, arguments.image, arguments.key)
+        _check_image(bench)
+        if arguments.devices < 1:
+            raise ValueError("DEVICES must be at least 1")
+        summary = campaign(scratch, bench, arguments.devices)
+    except (PortTaken, ServerFailed, ProcessFailed, Refused, TimeoutError, ImageError, ValueError, OSError) as error:
+        say(f"the demo failed: {error}")
+        raise SystemExit(1) from error
+    except KeyboardInterrupt:
+        say("interrupted")
+        raise SystemExit(130) from None
+    finally:
+        if arguments.keep:
+            say(f"kept: {scratch}")
+        else:
+            shutil.rmtree(scratch, ignore_errors=True)
+    sys.stdout.write(json.dumps(summary) + "\n")
+    raise SystemExit(0 if summary["ok"] else 1)
+
+
+def _check_image(bench: Firmware) -> None:
+    """Say at once what would only be refused after a minute of starting."""
+    try:
+        keys = [load_public_key(path.read_bytes()) for path in bench.public_keys]
+        verify(parse(bench.new.read_bytes()), keys)
+    except (DecodeError, VerificationError) as error:
+        raise ValueError(
+            f"{bench.new}: {error}. Sign it with {bench.private_key} (python -m softdevice image), "
+            "or name its public key: make demo IMAGE=... KEY=public.pem"
+        ) from error
+
+
+def campaign(scratch: Path, bench: Firmware, devices: int) -> dict[str, Any]:
+    """Run it all in `scratch`; the summary's `ok` says whether it ended as it should."""
+    began = time.monotonic()
+    suite = Suite(Options(scratch, bench, devices))
+    try:
+        say("starting PostgreSQL, Redis, update manager, gateway, proxy, console and devices")
+        suite.start()
+        manager = suite.management()
+        manager.product(firmware.PRODUCT_KEY, firmware.PRODUCT_NAME, bench.public_keys)
+        say(f"waiting for {devices} devices to register")
+        suite.wait_online()
+        release = manager.publish(bench.new, firmware.PRODUCT_KEY)
+        say(f"uploaded {release['name']} {release['version']}, {release['artifact']['size']} bytes, signature good")
+        rollout = manager.create_rollout("demo", release["distributionSetId"], groups=min(GROUPS, devices))
+        manager.post(f"/rollouts/{rollout}/start")
+        shown = _watch(suite, manager, rollout)
+        stats = suite.proxy_stats()
+        fates = _fates(manager, devices)
+        suite.stop_fleet()
+        flashes = {one["endpoint"]: one for one in inspect_fleet(suite.devices_folder)}
+        seconds = round(time.monotonic() - began, 1)
+        return _summary(shown, stats, fates, flashes, release, devices, seconds)
+    finally:
+        say("stopping")
+        suite.stop()
+
+
+def _watch(suite: Suite, manager: Management, rollout: int) -> dict[str, Any]:
+    """Show progress until the rollout has ended."""
+    deadline, last = time.monotonic() + CAMPAIGN_SECONDS, ""
+    while time.monotonic() < deadline:
+        suite.require_alive()
+        try:
+            shown = manager.progress(rollout)
+        except httpx.TransportError:
+            continue
+        filled = shown["percent"] * BAR // 100
+        moving = sum(1 for one in shown["inFlight"] if one["phase"] == "downloading")
+        line = f"[{'#' * filled}{'.' * (BAR - filled)}] {shown['percent']:3d} %  {shown['judgement']}"
+        line += f"  {moving} downloading" if moving else ""
+        if line != last:
+            say(line)
+            last = line
+        if shown["status"] in ("finished", "stopped"):
+            return shown
+        if shown["status"] == "paused":
+            raise ProcessFailed(f"the rollout paused: {shown['judgement']}")
+        time.sleep(0.5)
+    raise TimeoutError(f"the rollout did not end within {CAMPAIGN_SECONDS:.0f} s: {last}")
+
+
+def _fates(manager: Management, devices: int) -> dict[str, dict[str, Any]]:
+    """What the operator's screen says of each device: status, cause, sentence."""
+    fates = {}
+    for number in range(1, devices + 1):
+        name = device_name(number)
+        attempt = manager.timeline(name)["attempts"][0]
+        fates[name] = {"status": attempt["status"], "cause": attempt["cause"], "text": attempt["causeText"]}
+        fates[name]["restarts"] = (attempt["download"] or {}).get("restarts", 0)
+    return fates
+
+
+def _summary(
+    shown: dict[str, Any],
+    stats: dict[str, Any],
+    fates: dict[str, dict[str, Any]],
+    flashes: dict[str, dict[str, Any]],
+    release: dict[str, Any],
+    devices: int,
+    seconds: float,
+) -> dict[str, Any]:
+    """Compare the record with the flashes; `wrong` lists where they differ."""
+    wrong = []
+    updated = rolled_back = failed = 0
+    for name, fate in fates.items():
+        flash = flashes.get(name, {})
+        runs_new = flash.get("runningVersion") == release["version"]
+        if fate["status"] == "finished":
+            updated += 1
+            if not (runs_new and flash.get("confirmed") and flash.get("swapDue") is None):
+                wrong.append(f"{name}: recorded as updated, flash says {flash}")
+        elif fate["cause"] == "rolled_back":
+            rolled_back += 1
+            if runs_new:
+                wrong.append(f"{name}: recorded as rolled back, flash says {flash}")
+        else:
+            failed += 1
+            wrong.append(f"{name}: {fate['status']}, {fate['text']}")
+    reverts = sum(1 for number, kind in MISBEHAVING.items() if kind == "never_confirms" and number <= devices)
+    size = release["artifact"]["size"]
+    if stats["upstreamBytes"] > size * 1.1:
+        wrong.append(f"{stats['upstreamBytes']} bytes were fetched from upstream for an image of {size}")
+    for line in wrong:
+        say(line)
+    misbehaving = {}
+    for number, kind in MISBEHAVING.items():
+        if number <= devices:
+            fate = fates[device_name(number)]
+            misbehaving[device_name(number)] = {"misbehaves": kind, "became": fate["cause"] or fate["status"]}
+            say(f"{device_name(number)} ({kind}): {fate['text'] or fate['status']}")
+    return {
+        "ok": not wrong and rolled_back == reverts and updated + rolled_back == devices,
+        "devices": devices,
+        "updated": updated,
+        "rolled_back": rolled_back,
+        "failed": failed,
+        "groups": len(shown["groups"]),
+        "image_bytes": size,
+        "bytes_on_air": stats["bytesOnAir"],
+        "upstream_bytes": stats["upstreamBytes"],
+        "seconds": seconds,
+        "misbehaving": misbehaving,
+    }
+
+
+if __name__ == "__main__":
+    main()

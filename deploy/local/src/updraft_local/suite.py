@@ -1,0 +1,326 @@
+"""The whole suite as processes on one machine: which there are, what each is told, in which order they go."""
+
+import http.client
+import json
+import os
+import secrets
+import socket
+import subprocess
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from updraft_local.embedded import EmbeddedPostgres, EmbeddedRedis
+from updraft_local.firmware import Firmware
+from updraft_local.management import Management
+from updraft_local.ports import free_port, require_free
+from updraft_local.processes import Process, ProcessFailed, answers, python
+
+OPERATOR = "operator"
+# Among the default devices some misbehave on purpose: number and kind.
+MISBEHAVING = {3: "never_confirms", 7: "loses_fifth", 11: "reboots_mid_download", 15: "queue_mode"}
+DEVICE_PREFIX = "softdevice-"
+
+
+def device_name(number: int) -> str:
+    """Endpoint name of a device of the fleet, counted from 1."""
+    return f"{DEVICE_PREFIX}{number:04d}"
+
+
+@dataclass(frozen=True)
+class Pace:
+    """How patient the gateway and how quick the devices are; seconds."""
+
+    gateway: dict[str, str]
+    devices: tuple[str, ...]
+
+
+# Real patience would make a demonstration last an hour; these are the same decisions with shorter clocks. The soak is
+# longer than a device runs unconfirmed, or a revert would come too late to be seen.
+HURRY = Pace(
+    gateway={
+        "SOAK_SECONDS": "11",
+        "SETTLE_SECONDS": "0.2",
+        "ASK_AGAIN_SECONDS": "4",
+        "AWAKE_SECONDS": "2.5",
+        "REQUEST_SECONDS": "12",
+        "REBOOT_SECONDS": "120",
+        "SILENCE_SECONDS": "240",
+        "SWEEP_SECONDS": "20",
+    },
+    devices=("--hurry", "--lifetime", "60", "--ack-timeout", "0.4"),
+)
+
+
+@dataclass
+class Options:
+    """What to start. Ports of 0 are chosen; `database_url` and `redis_url` replace the embedded servers."""
+
+    folder: Path
+    firmware: Firmware
+    devices: int = 25
+    misbehaving: dict[int, str] = field(default_factory=lambda: dict(MISBEHAVING))
+    pace: Pace = HURRY
+    ports: dict[str, int] = field(default_factory=dict)
+    database_url: str | None = None
+    redis_url: str | None = None
+    frontend: bool = True
+    workers: int = 1
+    durable: bool = True
+    say: Callable[[str], None] = lambda line: None
+
+
+@dataclass(frozen=True)
+class Secrets:
+    """Made on the first run, kept beside the data, readable by the owner only."""
+
+    postgres: str
+    redis: str
+    gateway: str
+    operator: str
+
+    @classmethod
+    def load(cls, folder: Path) -> "Secrets":
+        """Read or make them."""
+        path = folder / "secrets.json"
+        if not path.exists():
+            made = {name: secrets.token_urlsafe(18) for name in ("postgres", "redis", "gateway")}
+            made["operator"] = "-".join(secrets.token_hex(2) for _ in range(4))
+            folder.mkdir(parents=True, exist_ok=True)
+            path.touch(mode=0o600)
+            path.write_text(json.dumps(made))
+        return cls(**json.loads(path.read_text()))
+
+
+class Suite:
+    """Start, look after, stop. `kill` and `restart` are for fault tests."""
+
+    def __init__(self, options: Options) -> None:
+        self.options = options
+        self.secrets = Secrets.load(options.folder)
+        self._ports: dict[str, int] = {}
+        self.processes: dict[str, Process] = {}
+        self.postgres: EmbeddedPostgres | None = None
+        self.redis: EmbeddedRedis | None = None
+
+    # --- what each process is told ------------------------------------------------------------------------------
+
+    def port(self, name: str, kind: int = socket.SOCK_STREAM) -> int:
+        """The port of a face: as asked for (and free), or any free one."""
+        if name not in self._ports:
+            wanted = self.options.ports.get(name, 0)
+            setting = f"{name.upper()}_PORT"
+            self._ports[name] = require_free(wanted, setting, kind) if wanted else free_port(kind)
+        return self._ports[name]
+
+    @property
+    def api_url(self) -> str:
+        """Base URL of the update manager."""
+        return f"http://127.0.0.1:{self.port('api')}"
+
+    @property
+    def frontend_url(self) -> str:
+        """Where an operator looks."""
+        return f"http://127.0.0.1:{self.port('http')}"
+
+    @property
+    def gateway_uri(self) -> str:
+        """Where devices register."""
+        return f"coap://127.0.0.1:{self.port('lwm2m', socket.SOCK_DGRAM)}"
+
+    @property
+    def proxy_uri(self) -> str:
+        """Where devices fetch."""
+        return f"coap://127.0.0.1:{self.port('blocks', socket.SOCK_DGRAM)}"
+
+    def _environment(self) -> dict[str, str]:
+        assert self.postgres is not None or self.options.database_url
+        assert self.redis is not None or self.options.redis_url
+        return {
+            "DATABASE_URL": self.options.database_url or (self.postgres.url if self.postgres else ""),
+            "REDIS_URL": self.options.redis_url or (self.redis.url if self.redis else ""),
+            "UPDATE_MANAGER_PORT": str(self.port("api")),
+            "UPDATE_MANAGER_ARTIFACT_DIRECTORY": str(self.options.folder / "artifacts"),
+            "UPDATE_MANAGER_GATEWAY_TOKEN": self.secrets.gateway,
+        }
+
+    def _gateway(self) -> dict[str, str]:
+        prefix = "LWM2M_GATEWAY_"
+        told = {
+            "PORT": str(self.port("gateway_http")),
+            "COAP_PORT": str(self.port("lwm2m", socket.SOCK_DGRAM)),
+            "DDI_URL": self.api_url,
+            "GATEWAY_TOKEN": self.secrets.gateway,
+            "PROXY_URI": self.proxy_uri,
+            **self.options.pace.gateway,
+        }
+        return {"REDIS_URL": self._environment()["REDIS_URL"], **{prefix + key: value for key, value in told.items()}}
+
+    def _proxy(self) -> dict[str, str]:
+        prefix = "COAP_HTTP_PROXY_"
+        told = {
+            "PORT": str(self.port("proxy_http")),
+            "COAP_PORT": str(self.port("blocks", socket.SOCK_DGRAM)),
+            "CACHE_DIRECTORY": str(self.options.folder / "blocks"),
+            "ALLOWED_UPSTREAMS": f"{self.api_url}/",
+            "GATEWAY_TOKEN": self.secrets.gateway,
+        }
+        return {"REDIS_URL": self._environment()["REDIS_URL"], **{prefix + key: value for key, value in told.items()}}
+
+    def _fleet(self) -> list[str]:
+        options = self.options
+        command = ["-m", "softdevice", "fleet", "--devices", str(options.devices), "--server", self.gateway_uri]
+        command += ["--directory", str(self.devices_folder), "--image", str(options.firmware.old)]
+        for key in options.firmware.public_keys:
+            command += ["--key", str(key)]
+        for number, kind in options.misbehaving.items():
+            if number <= options.devices:
+                command += ["--misbehave", f"{device_name(number)}={kind}"]
+        return python(*command, *options.pace.devices)
+
+    @property
+    def devices_folder(self) -> Path:
+        """Flash files of the fleet."""
+        return self.options.folder / "devices"
+
+    # --- life ---------------------------------------------------------------------------------------------------
+
+    def start(self, *, fleet: bool = True) -> None:
+        """Start everything in order, each healthy before the next needs it."""
+        self._start_servers()
+        self._migrate()
+        common = self._environment()
+        api = self.port("api")
+        self._add("api", python("-m", "update_manager", "api"), common, lambda: answers(api))
+        for number in range(self.options.workers):
+            name = "worker" if number == 0 else f"worker-{number + 1}"
+            self._add(name, python("-m", "update_manager", "worker"), common)
+        self._add("beat", python("-m", "update_manager", "beat"), common)
+        gateway, proxy = self.port("gateway_http"), self.port("proxy_http")
+        self._add("proxy", python("-m", "coap_http_proxy"), self._proxy(), lambda: answers(proxy))
+        self._add("gateway", python("-m", "lwm2m_gateway"), self._gateway(), lambda: answers(gateway))
+        if self.options.frontend:
+            http = self.port("http")
+            told = {"FRONTEND_PORT": str(http), "FRONTEND_UPDATE_MANAGER_URL": self.api_url}
+            self._add("frontend", python("-m", "frontend"), told, lambda: answers(http))
+        for process in list(self.processes.values()):
+            process.wait_healthy()
+        if fleet and self.options.devices:
+            self.start_fleet()
+
+    def start_fleet(self) -> None:
+        """Switch the devices on."""
+        self._add("devices", self._fleet(), {})
+
+    def _add(
+        self, name: str, command: list[str], environment: dict[str, str], healthy: Callable[[], bool] = lambda: True
+    ) -> None:
+        log = self.options.folder / "logs" / f"{name}.log"
+        process = Process(name, command, environment, log, self.options.say, healthy)
+        self.processes[name] = process
+        process.start()
+
+    def _start_servers(self) -> None:
+        folder, durable = self.options.folder, self.options.durable
+        if self.options.database_url is None:
+            self.postgres = EmbeddedPostgres(
+                folder / "postgres", self.port("postgres"), self.secrets.postgres, durable=durable
+            )
+            self.postgres.start()
+        if self.options.redis_url is None:
+            self.redis = EmbeddedRedis(folder / "redis", self.port("redis"), self.secrets.redis, durable=durable)
+            self.redis.start()
+
+    def _migrate(self) -> None:
+        self._once("migrate")
+        self._once("password", OPERATOR, text=self.secrets.operator)
+
+    def _once(self, *role: str, text: str = "") -> None:
+        done = subprocess.run(
+            python("-m", "update_manager", *role),
+            env={**os.environ, **self._environment()},
+            input=text + "\n",
+            capture_output=True,
+            text=True,
+            timeout=120,
+            check=False,
+        )
+        if done.returncode:
+            raise ProcessFailed(f"update_manager {role[0]} failed:\n{done.stderr.strip()[-2000:]}")
+
+    def require_alive(self) -> None:
+        """Raise ProcessFailed naming the first process that died."""
+        for process in self.processes.values():
+            process.require_alive()
+        for name, server in (("PostgreSQL", self.postgres), ("Redis", self.redis)):
+            if server is not None and server.process is not None and server.process.poll() is not None:
+                raise ProcessFailed(f"{name} died; its log is in {server.folder}")
+
+    def stop_fleet(self) -> None:
+        """Switch the devices off, flash files closed."""
+        if process := self.processes.pop("devices", None):
+            process.stop()
+
+    def stop(self) -> None:
+        """Stop everything, devices first, servers last."""
+        self.stop_fleet()
+        for name in ("frontend", "gateway", "proxy", "beat"):
+            if name in self.processes:
+                self.processes[name].stop()
+        for process in self.processes.values():
+            process.stop()
+        if self.redis is not None:
+            self.redis.stop()
+        if self.postgres is not None:
+            self.postgres.stop()
+
+    def kill(self, name: str) -> None:
+        """kill -9 of a process or of `postgres` or `redis`."""
+        if name in ("postgres", "redis"):
+            server = self.postgres if name == "postgres" else self.redis
+            assert server is not None
+            server.kill()
+        else:
+            self.processes[name].kill()
+
+    def restart(self, name: str) -> None:
+        """Start it again, as a supervisor would, and wait until it is healthy."""
+        if name in ("postgres", "redis"):
+            server = self.postgres if name == "postgres" else self.redis
+            assert server is not None
+            server.start()
+        else:
+            self.processes[name].start()
+            self.processes[name].wait_healthy()
+
+    # --- looking in ---------------------------------------------------------------------------------------------
+
+    def management(self) -> Management:
+        """A client signed in as the operator."""
+        return Management(self.api_url, OPERATOR, self.secrets.operator)
+
+    def proxy_stats(self) -> dict[str, Any]:
+        """The proxy's counters."""
+        connection = http.client.HTTPConnection("127.0.0.1", self.port("proxy_http"), timeout=5)
+        try:
+            connection.request("GET", "/stats")
+            stats: dict[str, Any] = json.loads(connection.getresponse().read())
+            return stats
+        finally:
+            connection.close()
+
+    def wait_online(self, seconds: float = 120.0) -> None:
+        """Wait until every device is registered and shown."""
+        manager = self.management()
+        deadline = time.monotonic() + seconds
+        try:
+            while time.monotonic() < deadline:
+                self.require_alive()
+                if manager.online() >= self.options.devices:
+                    return
+                time.sleep(0.5)
+            raise TimeoutError(f"{manager.online()} of {self.options.devices} devices came online in {seconds:.0f} s")
+        finally:
+            manager.close()
