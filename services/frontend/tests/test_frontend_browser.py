@@ -172,7 +172,7 @@ def test_everything_needed_works_without_scripts(chromium: Browser, console: str
     page.goto(f"{console}/rollouts/new?release=9")
     page.get_by_label("Name of the rollout").fill("By hand")
     page.get_by_role("button", name="Check").click()
-    expect(page.locator("#check")).to_contain_text("Will receive it")
+    expect(page.locator("#check")).to_contain_text("Will download it")
     page.get_by_role("button", name="Create rollout").click()
     expect(page.locator(".notice")).to_contain_text("Rollout created")
     page.get_by_role("button", name="Start rollout").click()

@@ -55,10 +55,10 @@ async def test_check_previews_without_making_anything(browser: httpx.AsyncClient
     before = len(manager.rollouts)
     answer = await browser.post("/rollouts/check", data=PLAN)
     assert answer.status_code == 200
-    assert "Will receive it" in answer.text and "group-5" in answer.text and "on air" in answer.text
+    assert "Will download it" in answer.text and "group-5" in answer.text and "on air" in answer.text
     assert 'value="North field"' in answer.text
     fragment = await browser.post("/rollouts/check", data=PLAN, headers={"HX-Request": "true"})
-    assert "<html" not in fragment.text and "Will receive it" in fragment.text
+    assert "<html" not in fragment.text and "Will download it" in fragment.text
     assert len(manager.rollouts) == before
 
 

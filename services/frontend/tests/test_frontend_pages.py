@@ -127,7 +127,7 @@ async def test_stream_sends_the_parts_of_the_page(browser: httpx.AsyncClient) ->
     assert all(line.startswith("data:") for message in messages for line in message.splitlines())
     for part in ("head", "total", "groups", "causes", "flight", "feed"):
         assert f'hx-target="#room-{part}"' in messages[0]
-    assert "131" in messages[0] and "133" in messages[-1]
+    assert ">137<" in messages[0] and ">139<" in messages[-1]
 
 
 @pytest.mark.parametrize("path", ["/devices/nope", "/releases/999", "/rollouts/999", "/rollouts/x", "/nothing"])

@@ -117,7 +117,7 @@ def test_judgement_of_a_paused_rollout_and_its_buttons() -> None:
     source = {"status": "paused", "rollout": {"id": 2}, "totals": {"running": 3}, "judgement": "Paused itself."}
     room = control_room.control_room(source, now=10 * MINUTE)
     assert [action.verb for action in room.actions] == ["resume", "stop"]
-    assert room.actions[1].confirm == "Stop for good, leave 3 in flight to finish"
+    assert room.actions[1].confirm == "Stop for good, cancel 3 in flight"
     assert room.judgement == "Paused itself."
 
 

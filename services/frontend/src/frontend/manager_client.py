@@ -9,6 +9,7 @@ import httpx
 
 Json = dict[str, Any]
 PAGE = 100
+STORAGE_FULL = 507
 
 
 class ManagerError(Exception):
@@ -28,7 +29,7 @@ class Unreachable(ManagerError):
 
 
 class Refused(ManagerError):
-    """The update manager said no (4xx): `message` for people, `code` and `info` (column, hint, where) for programs."""
+    """The update manager said no (4xx, 507): `message` for people, `code` and `info` for programs."""
 
     def __init__(self, status: int, message: str, code: str = "", info: Mapping[str, Any] | None = None) -> None:
         super().__init__(message)
@@ -120,7 +121,7 @@ def _raise(response: httpx.Response) -> None:
     status = response.status_code
     if status == 401:
         raise NotSignedIn
-    if status >= 500 or status < 400:
+    if status < 400 or (status >= 500 and status != STORAGE_FULL):
         raise Unreachable(f"HTTP {status}")
     try:
         body = response.json()

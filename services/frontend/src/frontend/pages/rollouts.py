@@ -51,7 +51,9 @@ async def check(context: Signed, given: Fields) -> Response:
     if form.errors:
         return await _show(context, form, status=422)
     try:
-        preview = rollouts.preview(await context.manager.post("/rollouts/preview", form.body()))
+        preview = rollouts.preview(
+            await context.manager.post("/rollouts/preview", form.body() | {"name": form.name or "preview"})
+        )
     except Refused as error:
         return await _show(context, form, status=422, error=error)
     return await _show(context, form, preview=preview)

@@ -43,7 +43,7 @@ def progress(rollout: Json, release: Json, now: int, step: int) -> Json:
         "notStarted": counts["notstarted"],
         "scheduled": counts["scheduled"],
         "running": counts["running"] - moved,
-        "finished": counts["finished"] + moved,
+        "finished": counts["finished"] + moved + already,
         "error": counts["error"],
         "cancelled": counts["cancelled"],
         "alreadyInstalled": already,
@@ -53,7 +53,9 @@ def progress(rollout: Json, release: Json, now: int, step: int) -> Json:
         "rollout": rollout,
         "distributionSet": release,
         "status": rollout["status"],
-        "percent": round(100 * (totals["finished"] + already) / rollout["totalTargets"], 1),
+        "percent": round(
+            100 * (totals["finished"] + totals["error"] + totals["cancelled"]) / rollout["totalTargets"], 1
+        ),
         "judgement": _judgement(rollout),
         "totals": totals,
         "groups": _groups(rollout, totals),
@@ -105,7 +107,7 @@ def _groups(rollout: Json, totals: Json) -> list[Json]:
     for number, targets in enumerate([*sizes, whole - sum(sizes)], start=1):
         room = targets
         given = {}
-        for key in ("finished", "error", "alreadyInstalled", "cancelled", "running", "scheduled", "notStarted"):
+        for key in ("finished", "error", "cancelled", "running", "scheduled", "notStarted"):
             given[key] = min(room, left[key])
             left[key] -= given[key]
             room -= given[key]
@@ -116,11 +118,12 @@ def _groups(rollout: Json, totals: Json) -> list[Json]:
             {
                 "id": rollout["id"] * 10 + number,
                 "name": names[number - 1],
-                "status": rollout["status"] if rollout["status"] == "paused" and status == "finished" else status,
+                "status": "paused" if rollout["status"] == "paused" and given["error"] else status,
                 "targets": targets,
                 "successThreshold": 50,
                 "errorThreshold": 20,
-                "percent": round(100 * (given["finished"] + given["alreadyInstalled"]) / targets, 1) if targets else 0,
+                "alreadyInstalled": min(given["finished"], totals["alreadyInstalled"]) if number == 1 else 0,
+                "percent": round(100 * (given["finished"] + given["error"] + given["cancelled"]) / targets, 1),
                 **given,
             }
         )

@@ -78,8 +78,9 @@ def release(identity: int, product: Json, name: str, version: str, size: int, fi
             "headerSize": 512,
             "imageSize": size - 512 - 152,
             "loadAddress": 0,
-            "signature": "OK",
+            "signature": "ECDSA",
             "keyHash": key,
+            "hashAlgorithm": "SHA-256",
             "imageHash": digest[::-1],
         },
         "tlvs": [

@@ -78,7 +78,7 @@ def _downloading(now: int, release: Json | None) -> Json:
     }  # fmt: skip
     rest = {"status": "running", "active": True, "endedAt": None, "download": download}
     attempt = _attempt(58, now - 2 * MINUTE, release, ("assigned", "offered", "downloading"), rest)
-    return {"attempts": [attempt], "trace": _trace(now - 2 * MINUTE)[:3]}
+    return {"attempts": [attempt], "trace": _trace(now - 2 * MINUTE)[-3:]}
 
 
 def _hostile(now: int, release: Json | None) -> Json:
@@ -134,5 +134,5 @@ def _trace(start: int) -> list[Json]:
     )
     return [
         {"at": start + int(minute * MINUTE), "direction": direction, "text": text, "ok": ok}
-        for minute, direction, text, ok in lines
+        for minute, direction, text, ok in reversed(lines)
     ]

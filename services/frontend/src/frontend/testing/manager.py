@@ -296,16 +296,16 @@ class FakeManager:
         already = [
             one for one in fitting if (one["installedDistributionSet"] or {}).get("version") == release["version"]
         ]
-        left, amount = len(fitting) - len(already), given["amountGroups"]
+        left, amount = len(fitting), given["amountGroups"]
         sizes = [left // amount + (1 if index < left % amount else 0) for index in range(amount)]
         return {
-            "targets": len(matching),
+            "targets": len(fitting),
             "alreadyInstalled": len(already),
             "incompatible": len(matching) - len(fitting),
             "offline": sum(one["presence"]["state"] == "offline" for one in fitting),
             "groups": [{"name": f"group-{index}", "targets": size} for index, size in enumerate(sizes, start=1)],
             "imageSize": release["artifact"]["size"],
-            "bytesOnAir": int(left * release["artifact"]["size"] * 1.06),
+            "bytesOnAir": int((left - len(already)) * release["artifact"]["size"] * 1.06),
             "warnings": ["11 devices have not reported for more than a day; they begin when they return."],
         }
 

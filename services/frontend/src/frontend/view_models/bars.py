@@ -24,7 +24,7 @@ class Segment:
 
 @dataclass(frozen=True, slots=True)
 class Totals:
-    """Devices of a rollout or group by how far they are."""
+    """Devices of a rollout or group by how far they are; each is counted once."""
 
     finished: int
     running: int
@@ -37,7 +37,21 @@ class Totals:
     @property
     def all(self) -> int:
         """Every device counted."""
-        return self.finished + self.running + self.error + self.cancelled + self.waiting + self.already_installed
+        return self.ended + self.running + self.waiting
+
+    @property
+    def confirmed(self) -> int:
+        """Devices that run the release."""
+        return self.finished + self.already_installed
+
+    @property
+    def ended(self) -> int:
+        """Devices about which nothing more is expected."""
+        return self.confirmed + self.error + self.cancelled
+
+    def share(self, whole: int) -> float:
+        """Percentage of `whole` that has ended."""
+        return 100 * self.ended / whole if whole else 0.0
 
     @property
     def waiting(self) -> int:
@@ -46,15 +60,20 @@ class Totals:
 
 
 def totals(source: Json) -> Totals:
-    """From `totals` of progress, a group of it, or hawkBit's `totalTargetsPerStatus`."""
+    """From `totals` of progress, a group of it, or hawkBit's `totalTargetsPerStatus`.
+
+    The update manager counts a device that had the release already as finished too; here it is taken out again.
+    """
+    finished = max(number(source, "finished"), 0)
+    already = min(max(number(source, "alreadyInstalled"), 0), finished)
     return Totals(
-        finished=number(source, "finished"),
+        finished=finished - already,
         running=number(source, "running"),
         error=number(source, "error"),
         cancelled=number(source, "cancelled"),
         scheduled=number(source, "scheduled"),
         not_started=number(source, "notStarted", number(source, "notstarted")),
-        already_installed=number(source, "alreadyInstalled"),
+        already_installed=already,
     )
 
 

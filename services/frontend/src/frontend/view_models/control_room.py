@@ -119,7 +119,7 @@ def control_room(source: Json, now: int) -> ControlRoom:
     status = text(source, "status") or text(rollout, "status")
     badge = states.rollout_status(status)
     done = decimal(source, "percent")
-    share = percent(done if done is not None else 100 * (of.finished + of.already_installed) / whole if whole else 0)
+    share = percent(of.share(whole) if done is None else done)
     return ControlRoom(
         id=number(rollout, "id"),
         name=text(rollout, "name", "Rollout"),
@@ -141,14 +141,14 @@ def control_room(source: Json, now: int) -> ControlRoom:
         in_flight=tuple(_in_flight(item) for item in children(source, "inFlight")),
         events=event_lines(children(source, "events"), 50),
         moving=status in ("creating", "ready", "starting", "running", "paused", "stopping"),
-        status_line=f"{badge.word}: {share} confirmed, {count(of.error)} failed",
+        status_line=f"{badge.word}: {share} done, {count(of.error)} failed",
     )
 
 
 def actions(status: str, in_flight: int) -> tuple[Action, ...]:
     """What one may do with a rollout in this status."""
-    leave = f", leave {count(in_flight)} in flight to finish" if in_flight else ""
-    stop = Action("stop", "Stop", "circle-stop", "danger", f"Stop for good{leave}")
+    cancel = f", cancel {count(in_flight)} in flight" if in_flight else ""
+    stop = Action("stop", "Stop", "circle-stop", "danger", f"Stop for good{cancel}")
     match status:
         case "ready":
             return (Action("start", "Start rollout", "play", "primary", ""),)
@@ -163,15 +163,15 @@ def actions(status: str, in_flight: int) -> tuple[Action, ...]:
 def _figures(source: Json, of: bars.Totals, whole: int, now: int) -> tuple[Figure, ...]:
     started, ended = maybe_number(source, "startedAt"), maybe_number(source, "endedAt")
     eta = decimal(source, "etaSeconds")
-    tried = of.finished + of.error
+    tried = of.confirmed + of.error
     if ended:
         time = Figure("Took", duration(started, ended), "", "")
     elif eta is not None:
         time = Figure("Finishes in about", span(eta), "", f"running for {duration(started, now)}" if started else "")
     else:
-        time = Figure("Running for", duration(started, now), "", "")
+        time = Figure("Since its start", duration(started, now), "", "")
     return (
-        Figure("Confirmed", count(of.finished), "ok" if of.finished else "", f"of {count(whole)}"),
+        Figure("Confirmed", count(of.confirmed), "ok" if of.confirmed else "", f"of {count(whole)}"),
         Figure("In flight", count(of.running), "run" if of.running else "", ""),
         Figure("Failed", count(of.error), "bad" if of.error else "",
                f"{percent(100 * of.error / tried)} of those ended" if of.error and tried else ""),
@@ -187,8 +187,6 @@ def _group(source: Json) -> GroupLine:
     targets = max(number(source, "targets"), of.all)
     segments = bars.rollout_bar(of, targets)
     done = decimal(source, "percent")
-    if done is None:
-        done = 100 * (of.finished + of.already_installed) / targets if targets else 0
     return GroupLine(
         name=text(source, "name"),
         badge=states.rollout_status(text(source, "status")),
@@ -196,7 +194,7 @@ def _group(source: Json) -> GroupLine:
         totals=of,
         segments=segments,
         in_words=bars.summary(segments, targets),
-        percent=percent(done),
+        percent=percent(of.share(targets) if done is None else done),
         success_threshold=percent(decimal(source, "successThreshold")),
         error_threshold=percent(decimal(source, "errorThreshold")),
     )

@@ -131,15 +131,13 @@ def rollout_line(source: Json) -> RolloutLine:
     whole = number(source, "totalTargets", of.all)
     segments = bars.rollout_bar(of, whole)
     done = decimal(source, "percent")
-    if done is None and whole:
-        done = 100 * (of.finished + of.already_installed) / whole
     return RolloutLine(
         id=number(source, "id"),
         name=text(source, "name", "unnamed"),
         href=f"/rollouts/{number(source, 'id')}",
         badge=states.rollout_status(text(source, "status")),
         release=release_name(child(source, "distributionSet")),
-        percent=percent(done or 0),
+        percent=percent(of.share(whole) if done is None else done),
         segments=segments,
         in_words=bars.summary(segments, whole),
         totals=of,

@@ -20,9 +20,11 @@ _FACTS: Final = (
     ("loadAddress", "Load address"),
     ("signature", "Signature"),
     ("keyHash", "Signing key"),
+    ("hashAlgorithm", "Hash algorithm"),
     ("imageHash", "Image hash"),
 )
-_GOOD_SIGNATURES: Final = ("ok", "valid", "verified", "good", "true")
+# The inspector keeps an image only when a key of the product verified it, and then names the algorithm.
+_NO_SIGNATURE: Final = ("", "none", "unsigned", "missing", "invalid", "unknown", "unverified", "false")
 
 
 @dataclass(frozen=True, slots=True)
@@ -113,7 +115,7 @@ def release_row(source: Json) -> ReleaseRow:
         filename=text(artifact, "filename"),
         created_at=maybe_number(source, "createdAt"),
         signature=_signature_words(signature),
-        signature_ok=signature.split(" ")[0] in _GOOD_SIGNATURES,
+        signature_ok=signature not in _NO_SIGNATURE,
     )
 
 
@@ -156,7 +158,7 @@ def choices(source: Json) -> tuple[Choice, ...]:
 def _signature_words(signature: str) -> str:
     if not signature:
         return "not checked"
-    return "signature OK" if signature.split(" ")[0] in _GOOD_SIGNATURES else states.words(signature).lower()
+    return states.words(signature).lower() if signature in _NO_SIGNATURE else "signature OK"
 
 
 def _fact(key: str, facts: Json) -> tuple[str, str]:
@@ -167,7 +169,7 @@ def _fact(key: str, facts: Json) -> tuple[str, str]:
     if key == "loadAddress" and isinstance(value, int):
         return f"0x{value:08x}", "not fixed" if value == 0 else ""
     if key == "signature":
-        return str(value), ""
+        return ("OK", str(value)) if str(value).lower() not in _NO_SIGNATURE else (str(value), "")
     return str(value), ""
 
 

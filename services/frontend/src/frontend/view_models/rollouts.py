@@ -62,10 +62,10 @@ class GroupPlan:
 
 @dataclass(frozen=True, slots=True)
 class Preview:
-    """What would happen."""
+    """What would happen: of the `matched`, some are another product, some have the release, the rest downloads it."""
 
     matched: int
-    will_receive: int
+    downloading: int
     already_installed: int
     incompatible: int
     offline: int
@@ -120,32 +120,31 @@ def with_errors(form: RolloutForm, errors: Mapping[str, str]) -> RolloutForm:
 
 
 def preview(source: Json) -> Preview:
-    """From `POST /rollouts/preview`."""
-    matched, already, incompatible = (number(source, key) for key in ("targets", "alreadyInstalled", "incompatible"))
+    """From `POST /rollouts/preview`; `targets` there are those in a group, installed already or not."""
+    targets, already, incompatible = (number(source, key) for key in ("targets", "alreadyInstalled", "incompatible"))
+    downloading = max(targets - already, 0)
     groups = [(text(item, "name"), number(item, "targets")) for item in children(source, "groups")]
-    receiving = sum(targets for _, targets in groups)
-    largest = max((targets for _, targets in groups), default=0)
+    largest = max((members for _, members in groups), default=0)
     on_air = size(maybe_number(source, "bytesOnAir"))
-    if receiving:
-        sentence = (
-            f"{plural(receiving, 'device', 'devices')} in {plural(len(groups), 'group', 'groups')}, {on_air} on air."
-        )
+    if downloading:
+        grouped = plural(len(groups), "group", "groups")
+        sentence = f"{plural(downloading, 'device downloads', 'devices download')} it, in {grouped}, {on_air} on air."
     else:
-        sentence = "No device would receive this release."
+        sentence = "No device would download this release."
     return Preview(
-        matched=matched,
-        will_receive=receiving,
+        matched=targets + incompatible,
+        downloading=downloading,
         already_installed=already,
         incompatible=incompatible,
         offline=number(source, "offline"),
         groups=tuple(
             GroupPlan(
                 name,
-                targets,
-                percent(100 * targets / receiving if receiving else 0),
-                round(max(100 * targets / largest, bars.THINNEST), 2) if largest and targets else 0.0,
+                members,
+                percent(100 * members / targets if targets else 0),
+                round(max(100 * members / largest, bars.THINNEST), 2) if largest and members else 0.0,
             )
-            for name, targets in groups
+            for name, members in groups
         ),
         image_size=size(maybe_number(source, "imageSize")),
         bytes_on_air=on_air,
