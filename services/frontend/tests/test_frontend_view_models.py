@@ -86,6 +86,7 @@ def test_unknown_states_are_kept_and_shown() -> None:
         ({"status": "finished", "phase": "succeeded", "active": False}, "succeeded"),
         ({"status": "running", "phase": "downloading", "active": True}, "downloading"),
         ({"status": "canceled", "active": False}, "cancelled"),
+        ({"status": "canceling", "active": True, "phase": "offered"}, "cancelling"),
         ({}, "waiting"),
     ],
 )
@@ -107,6 +108,18 @@ def test_trouble_is_only_that_of_the_newest_attempt() -> None:
     good = {"startedAt": 2, "status": "finished", "active": False}
     assert timeline.timeline({"attempts": [failed]}).trouble is not None
     assert timeline.timeline({"attempts": [failed, good]}).trouble is None
+
+
+def test_device_that_had_the_release_already_is_counted_once() -> None:
+    of = bars.totals({"finished": 10, "alreadyInstalled": 4, "error": 1, "running": 2, "notStarted": 3})
+    assert (of.finished, of.confirmed, of.ended, of.all) == (6, 10, 11, 16)
+
+
+def test_preview_counts_what_goes_over_the_air() -> None:
+    source = {"targets": 30, "alreadyInstalled": 4, "incompatible": 6, "groups": [{"name": "one", "targets": 30}]}
+    made = rollouts.preview(source)
+    assert (made.matched, made.downloading) == (36, 26)
+    assert made.sentence.startswith("26 devices download it, in 1 group")
 
 
 def test_both_spellings_of_totals_are_read() -> None:

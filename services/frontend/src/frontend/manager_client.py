@@ -128,6 +128,11 @@ def _raise(response: httpx.Response) -> None:
     except ValueError:
         body = None
     error: Mapping[str, Any] = body if isinstance(body, dict) else {}
-    message = error.get("message") or error.get("detail") or f"The update manager answered {status}."
+    message = str(error.get("message") or error.get("detail") or f"The update manager answered {status}.")
     info = error.get("info")
-    raise Refused(status, str(message), str(error.get("errorCode") or ""), info if isinstance(info, dict) else None)
+    raise Refused(
+        status,
+        message[:1].upper() + message[1:],
+        str(error.get("errorCode") or ""),
+        info if isinstance(info, dict) else None,
+    )

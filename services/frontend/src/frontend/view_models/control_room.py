@@ -140,7 +140,7 @@ def control_room(source: Json, now: int) -> ControlRoom:
         causes=_causes(children(source, "causes")),
         in_flight=tuple(_in_flight(item) for item in children(source, "inFlight")),
         events=event_lines(children(source, "events"), 50),
-        moving=status in ("creating", "ready", "starting", "running", "paused", "stopping"),
+        moving=of.running > 0 or status in ("creating", "ready", "starting", "running", "paused", "stopping"),
         status_line=f"{badge.word}: {share} done, {count(of.error)} failed",
     )
 

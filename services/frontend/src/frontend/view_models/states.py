@@ -101,6 +101,8 @@ def attempt(source: Json) -> Badge:
         return FAILED
     if status in ("canceled", "cancelled") or phase == "cancelled":
         return Badge("cancelled", "wait", "square")
+    if status in ("canceling", "cancelling"):
+        return Badge("cancelling", "hold", "square")
     if phase == "succeeded" or status in ("finished", "success", "succeeded"):
         return SUCCEEDED
     if source.get("active", True):

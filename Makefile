@@ -1,0 +1,80 @@
+# Every target says what it does; `make help` lists them.
+SHELL := /bin/bash
+PYTHON ?= python3.11
+BIN := .venv/bin
+DEVICES ?=
+IMAGE ?=
+KEY ?=
+DATA ?=
+SRC := $(wildcard libs/*/src services/*/src firmware/*/src deploy/*/src)
+PACKAGES := coap_wire lwm2m mcuboot_image servicekit update_manager lwm2m_gateway coap_http_proxy frontend softdevice updraft_local
+EMPTY :=
+SPACE := $(EMPTY) $(EMPTY)
+export MYPYPATH := $(subst $(SPACE),:,$(SRC))
+
+.DEFAULT_GOAL := help
+.PHONY: help run demo test check format browser interop faults compose bench configuration clean
+
+help: ## show this list
+	@awk -F ':.*## ' '/^##@/ {printf "\n%s\n", substr($$0, 5)} /^[a-z-]+:.*## / {printf "  make %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+
+.venv/ready-%: requirements/%.txt tools/link_packages.py
+	@test -x $(BIN)/python || $(PYTHON) -m venv .venv
+	@echo "installing $* requirements into .venv"
+	@$(BIN)/python -m pip install -q --disable-pip-version-check --require-hashes -r requirements/$*.txt
+	@$(BIN)/python tools/link_packages.py
+	@touch $@
+
+##@ Run
+run: .venv/ready-local ## the whole suite on this machine, with software devices (DEVICES=, DATA=, HTTP_PORT=)
+	@exec $(BIN)/python -m updraft_local.run $(if $(DEVICES),--devices $(DEVICES)) $(if $(DATA),--data $(DATA)) \
+	  $(if $(HTTP_PORT),--http-port $(HTTP_PORT)) $(if $(API_PORT),--api-port $(API_PORT)) \
+	  $(if $(LWM2M_PORT),--lwm2m-port $(LWM2M_PORT)) $(if $(BLOCKS_PORT),--blocks-port $(BLOCKS_PORT))
+
+demo: .venv/ready-local ## a whole campaign, headless; JSON summary as last line (DEVICES=, IMAGE=, KEY=)
+	@exec $(BIN)/python -m updraft_local.demo $(if $(DEVICES),--devices $(DEVICES)) \
+	  $(if $(IMAGE),--image $(IMAGE)) $(if $(KEY),--key $(KEY))
+
+##@ Check
+check: .venv/ready-dev ## format, lint, types, import contracts, pins, docs
+	$(BIN)/ruff format --check .
+	$(BIN)/ruff check .
+	$(BIN)/mypy $(addprefix -p ,$(PACKAGES))
+	$(BIN)/lint-imports
+	$(BIN)/djlint --lint --check services/frontend/src/frontend/templates --quiet
+	$(BIN)/codespell
+	$(BIN)/python tools/house_lint.py
+	$(BIN)/python tools/check_pins.py
+	$(BIN)/python tools/configuration.py --check
+	$(BIN)/python tools/state_diagrams.py --check
+
+format: .venv/ready-dev ## write files the way `check` wants them
+	$(BIN)/ruff format .
+	$(BIN)/ruff check --fix .
+
+##@ Prove
+test: .venv/ready-dev ## all tests on embedded servers, but those of the targets below
+	$(BIN)/pytest -n 2 --dist loadfile
+
+browser: .venv/ready-dev ## the console in a real Chromium, screenshots in tests/browser/screenshots
+	$(BIN)/pytest tests/browser --timeout 900
+
+interop: .venv/ready-dev ## against programs we did not write: libcoap, SWUpdate, Wakaama
+	$(BIN)/pytest tests/interop --timeout 600
+
+faults: .venv/ready-dev ## kill -9 of every part in the middle of a rollout
+	$(BIN)/pytest tests/faults --timeout 900
+
+compose: .venv/ready-dev ## build the images and run docker-compose.yml to the end of one rollout
+	$(BIN)/pytest tests/compose --timeout 1800
+
+bench: .venv/ready-dev ## measure against peers in the same run
+	$(BIN)/python benchmarks/blocks.py
+
+##@ Make
+configuration: .venv/ready-dev ## write docs/configuration.md and docs/state-machines.md from the code
+	$(BIN)/python tools/configuration.py
+	$(BIN)/python tools/state_diagrams.py
+
+clean: ## remove everything that was made here, data included
+	rm -rf .venv .data .cache build .mypy_cache .ruff_cache .pytest_cache .import_linter_cache .hypothesis

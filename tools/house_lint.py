@@ -1,0 +1,68 @@
+"""House rules ruff cannot know: file length, first lines, commits at the edge, timeouts, words that stay out."""
+
+import ast
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parent.parent
+MAX_LINES = 400
+REASON = re.compile(r"over 400 lines because", re.IGNORECASE)
+# A commit belongs to the unit of work; a naive clock lies; a call without timeout waits for ever.
+FORBIDDEN = (
+    (
+        re.compile(r"\.commit\(\)"),
+        ("adapters/db/session.py", "adapters/db/migrations/env.py"),
+        "commit at the edge only",
+    ),
+    (re.compile(r"httpx\.(get|post|put|delete|request)\("), (), "use a client with a timeout"),
+    (re.compile(r"httpx\.(Async)?Client\((?!.*timeout)(?=.*\))"), (), "a client needs a timeout"),
+)
+
+
+def sources(root: Path = ROOT) -> list[Path]:
+    """Python files of the house that git knows or would add."""
+    listed = subprocess.run(
+        ["git", "ls-files", "--cached", "--others", "--exclude-standard", "*.py"],
+        cwd=root,
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    return [root / line for line in listed.stdout.split() if (root / line).is_file()]
+
+
+def problems_of(path: Path, text: str) -> list[str]:
+    """What is wrong with one file."""
+    found = []
+    lines = text.splitlines()
+    if not lines:
+        return []
+    name = str(path)
+    if len(lines) > MAX_LINES and not REASON.search(lines[0]):
+        found.append(f"{name}: {len(lines)} lines and no reason in the first one")
+    if ast.get_docstring(ast.parse(text)) is None:
+        found.append(f"{name}: the first line does not say what this file knows")
+    if "/tests/" in name or name.startswith("tests/"):
+        return found
+    for number, line in enumerate(lines, 1):
+        for pattern, allowed, why in FORBIDDEN:
+            if pattern.search(line) and not any(name.endswith(one) for one in allowed) and "house_lint" not in name:
+                found.append(f"{name}:{number}: {why}")
+    return found
+
+
+def main() -> int:
+    """Print problems; 1 when there are any."""
+    found = [
+        problem
+        for path in sources()
+        for problem in problems_of(path.relative_to(ROOT), path.read_text(encoding="utf-8"))
+    ]
+    sys.stdout.write("".join(f"{line}\n" for line in found) or "house: good\n")
+    return 1 if found else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
