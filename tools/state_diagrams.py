@@ -11,6 +11,10 @@ from lwm2m_gateway.sessions.phases import TRANSITIONS as JOURNEY
 from update_manager.domain.actions import TRANSITIONS as ACTION
 from update_manager.domain.rollouts import TRANSITIONS as ROLLOUT
 
+HEAD = """# State machines
+
+Drawn from the tables in the code by `make configuration`; `make check` holds them to it.
+"""
 TARGET = Path(__file__).resolve().parent.parent / "docs" / "state-machines.md"
 MACHINES: tuple[tuple[str, str, Mapping[Any, Any]], ...] = (
     ("Firmware journey (gateway)", "`lwm2m_gateway.sessions.phases`", JOURNEY),
@@ -27,9 +31,7 @@ def word(state: Any) -> str:
 
 def page() -> str:
     """All diagrams as Mermaid."""
-    parts = [
-        "# State machines\n\nDrawn from the tables in the code by `make configuration`; `make check` holds them to it.\n"
-    ]
+    parts = [HEAD]
     for title, source, table in MACHINES:
         parts.append(f"\n## {title}\n\nTable: {source}\n\n```mermaid\nstateDiagram-v2\n")
         for state, following in table.items():

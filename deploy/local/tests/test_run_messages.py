@@ -3,7 +3,6 @@
 import os
 import subprocess
 import sys
-import time
 from pathlib import Path
 
 import pytest
@@ -38,9 +37,9 @@ def test_a_process_that_dies_is_named_with_its_last_words(tmp_path: Path) -> Non
     code = "import sys; print('no such table', file=sys.stderr); sys.exit(3)"
     process = Process("api", python("-c", code), {}, tmp_path / "api.log", said.append)
     process.start()
+    assert process.child is not None
+    process.child.wait(20)
     with pytest.raises(ProcessFailed, match=r"api ended with exit code 3(.|\n)*no such table"):
-        process.wait_healthy(20)
-        time.sleep(5)
         process.require_alive()
     assert said == ["api      | no such table"]
 

@@ -36,7 +36,7 @@ TRANSITIONS: Final[dict[Status, frozenset[Status]]] = {
     Status.SCHEDULED: frozenset({Status.RUNNING, Status.FINISHED, Status.CANCELED}),
     **{
         status: (UNDER_WAY - {status}) | {Status.FINISHED, Status.ERROR, Status.CANCELING, Status.CANCELED}
-        for status in UNDER_WAY
+        for status in sorted(UNDER_WAY)
     },
     Status.CANCELING: frozenset({Status.CANCELED, Status.RUNNING, Status.FINISHED, Status.ERROR}),
     Status.CANCELED: frozenset(),
