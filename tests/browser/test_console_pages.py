@@ -1,17 +1,15 @@
-"""The console in a real Chromium: accessible, live, quiet in the console, and whole without scripts."""
+"""The console's pages over its fake update manager, in Chromium: accessible, live, whole without scripts."""
 
-import shutil
 import socket
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from pathlib import Path
 from typing import Any
 
 import pytest
 import uvicorn
-from playwright.sync_api import Browser, BrowserContext, Page, expect, sync_playwright
+from playwright.sync_api import Page, expect
 
 from frontend.app import create_app
 from frontend.settings import FrontendSettings
@@ -20,18 +18,11 @@ from frontend.testing.fleet import HOSTILE, ROLLED_BACK
 from frontend.testing.journeys import ROLLED_BACK_TEXT
 from frontend.view_models.feed import device_path
 
-FLAGS = [
-    "--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run", "--disable-background-networking",
-    "--disable-component-update", "--disable-sync",
-]  # fmt: skip
-AXE = (Path(__file__).parent / "vendor" / "axe.min.js").read_text()
-AXE_RUN = """axe.run(document, {runOnly: ['wcag2a', 'wcag2aa', 'wcag21a', 'wcag21aa', 'wcag22aa', 'best-practice']})
-  .then(found => JSON.stringify(found.violations.map(one => [one.id, one.nodes.map(node => node.html)])))"""
+OpenPage = Callable[..., Page]
 PAGES = (
     "/", "/devices", "/devices?q=updatestatus%3Dpending", device_path(ROLLED_BACK), device_path(HOSTILE), "/releases",
     "/releases/11", "/products", "/rollouts", "/rollouts/new?release=11", "/rollouts/1", "/rollouts/2", "/nothing",
 )  # fmt: skip
-EXPECTED_NOISE = "Failed to load resource: the server responded with a status of 4"
 
 
 @contextmanager
@@ -62,16 +53,7 @@ def console() -> Iterator[str]:
         yield address
 
 
-@pytest.fixture(scope="module")
-def chromium() -> Iterator[Browser]:
-    with sync_playwright() as playwright:
-        browser = playwright.chromium.launch(executable_path=shutil.which("chromium"), args=FLAGS)
-        yield browser
-        browser.close()
-
-
-def sign_in(context: BrowserContext, console: str) -> Page:
-    page = context.new_page()
+def sign_in(page: Page, console: str) -> Page:
     page.goto(f"{console}/sign-in")
     page.get_by_label("Name").fill(USERNAME)
     page.get_by_label("Password").fill(PASSWORD)
@@ -80,33 +62,19 @@ def sign_in(context: BrowserContext, console: str) -> Page:
     return page
 
 
-def violations(context: BrowserContext, page: Page) -> str:
-    """What axe finds, as JSON; run through the debugger, which the page's policy does not bind."""
-    session = context.new_cdp_session(page)
-    session.send("Runtime.evaluate", {"expression": AXE})
-    asked = {"expression": AXE_RUN, "awaitPromise": True, "returnByValue": True}
-    found: str = session.send("Runtime.evaluate", asked)["result"]["value"]
-    return found
-
-
 @pytest.mark.parametrize(("scheme", "width"), [("light", 1440), ("dark", 360)])
-def test_pages_are_accessible_fit_and_do_not_complain(chromium: Browser, console: str, scheme: Any, width: int) -> None:
-    context = chromium.new_context(viewport={"width": width, "height": 900}, color_scheme=scheme)
-    page = sign_in(context, console)
-    complaints: list[str] = []
-    page.on("console", lambda message: complaints.append(message.text) if message.type == "error" else None)
-    page.on("pageerror", lambda error: complaints.append(str(error)))
+def test_pages_are_accessible_fit_and_do_not_complain(
+    open_page: OpenPage, violations: Callable[[Page], str], console: str, scheme: str, width: int
+) -> None:
+    page = sign_in(open_page(width=width, color_scheme=scheme), console)
     for path in PAGES:
         page.goto(console + path)
-        assert violations(context, page) == "[]", path
+        assert violations(page) == "[]", path
         assert page.evaluate("document.documentElement.scrollWidth <= innerWidth"), path
-        assert [text for text in complaints if not text.startswith(EXPECTED_NOISE)] == [], path
-    context.close()
 
 
-def test_control_room_moves_by_itself_and_keeps_what_was_opened(chromium: Browser, console: str) -> None:
-    context = chromium.new_context()
-    page = sign_in(context, console)
+def test_control_room_moves_by_itself_and_keeps_what_was_opened(open_page: OpenPage, console: str) -> None:
+    page = sign_in(open_page(), console)
     page.goto(f"{console}/rollouts/1")
     page.locator(".why summary").first.click()
     confirmed = page.locator(".figures dd").first
@@ -118,44 +86,36 @@ def test_control_room_moves_by_itself_and_keeps_what_was_opened(chromium: Browse
     held = confirmed.inner_text()
     page.wait_for_timeout(700)
     assert confirmed.inner_text() == held
-    context.close()
 
 
-def test_reason_of_a_rollback_is_two_clicks_away(chromium: Browser, console: str) -> None:
-    context = chromium.new_context()
-    page = sign_in(context, console)
+def test_reason_of_a_rollback_is_two_clicks_away(open_page: OpenPage, console: str) -> None:
+    page = sign_in(open_page(), console)
     page.goto(f"{console}/rollouts/1")
     page.locator(".why summary", has_text="Rolled back").click()
     page.get_by_role("link", name=ROLLED_BACK).first.click()
     expect(page.locator(".reason")).to_contain_text(ROLLED_BACK_TEXT)
-    context.close()
 
 
-def test_preview_follows_the_form_as_it_is_filled(chromium: Browser, console: str) -> None:
-    context = chromium.new_context()
-    page = sign_in(context, console)
+def test_preview_follows_the_form_as_it_is_filled(open_page: OpenPage, console: str) -> None:
+    page = sign_in(open_page(), console)
     page.goto(f"{console}/rollouts/new?release=11")
     page.get_by_label("Groups").fill("7")
     page.get_by_label("Groups").press("Tab")
     expect(page.locator("#check")).to_contain_text("in 7 groups")
-    context.close()
 
 
-def test_refused_upload_is_explained_on_the_same_page(chromium: Browser, console: str) -> None:
-    context = chromium.new_context()
-    page = sign_in(context, console)
+def test_refused_upload_is_explained_on_the_same_page(open_page: OpenPage, console: str) -> None:
+    page = sign_in(open_page(), console)
     page.goto(f"{console}/releases")
     page.get_by_label("Image file").set_input_files(
         {"name": "zephyr.elf", "mimeType": "application/octet-stream", "buffer": b"\x7fELF" + bytes(999)}
     )
     page.get_by_role("button", name="Inspect and save").click()
     expect(page.locator(".verdict.refused")).to_contain_text("How to mend it")
-    context.close()
 
 
-def test_keyboard_reaches_search_and_content(chromium: Browser, console: str) -> None:
-    context = chromium.new_context()
-    page = sign_in(context, console)
+def test_keyboard_reaches_search_and_content(open_page: OpenPage, console: str) -> None:
+    page = sign_in(open_page(), console)
     page.keyboard.press("/")
     expect(page.get_by_label("Find a device")).to_be_focused()
     page.goto(console)
@@ -163,12 +123,10 @@ def test_keyboard_reaches_search_and_content(chromium: Browser, console: str) ->
     expect(page.get_by_role("link", name="Skip to content")).to_be_focused()
     page.keyboard.press("Enter")
     expect(page.locator("main")).to_be_focused()
-    context.close()
 
 
-def test_everything_needed_works_without_scripts(chromium: Browser, console: str) -> None:
-    context = chromium.new_context(java_script_enabled=False)
-    page = sign_in(context, console)
+def test_everything_needed_works_without_scripts(open_page: OpenPage, console: str) -> None:
+    page = sign_in(open_page(java_script_enabled=False), console)
     page.goto(f"{console}/rollouts/new?release=9")
     page.get_by_label("Name of the rollout").fill("By hand")
     page.get_by_role("button", name="Check").click()
@@ -181,4 +139,3 @@ def test_everything_needed_works_without_scripts(chromium: Browser, console: str
     page.locator("summary", has_text="Stop").click()
     page.get_by_role("button", name="Stop for good").click()
     expect(page.locator(".badge").first).to_contain_text("stopped")
-    context.close()
