@@ -45,6 +45,7 @@ check: .venv/ready-dev ## format, lint, types, import contracts, pins, docs
 	$(BIN)/codespell
 	$(BIN)/python tools/house_lint.py
 	$(BIN)/python tools/check_pins.py
+	$(BIN)/python tools/check_docs.py
 	$(BIN)/python tools/configuration.py --check
 	$(BIN)/python tools/state_diagrams.py --check
 
