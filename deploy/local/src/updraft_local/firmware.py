@@ -3,6 +3,8 @@
 The key never leaves the data folder and is trusted by nothing but this bench's own product.
 """
 
+import argparse
+import sys
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -39,3 +41,17 @@ def prepare(folder: Path, image: Path | None = None, key: Path | None = None) ->
             path.write_bytes(data)
     keys = (public,) if key is None else (public, key)
     return Firmware(private, keys, old, image or new)
+
+
+def main() -> None:
+    """`python -m updraft_local.firmware FOLDER`: make a bench by hand, or in a container."""
+    parser = argparse.ArgumentParser(
+        prog="python -m updraft_local.firmware", description="Makes a test key and two signed real images in a folder."
+    )
+    parser.add_argument("folder", type=Path)
+    bench = prepare(parser.parse_args().folder)
+    sys.stdout.write("".join(f"{path}\n" for path in (*bench.public_keys, bench.old, bench.new)))
+
+
+if __name__ == "__main__":
+    main()
