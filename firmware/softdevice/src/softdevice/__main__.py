@@ -126,6 +126,7 @@ def _device_options(parser: argparse.ArgumentParser, settings: Settings) -> None
     add("--patience-seconds", type=float, default=settings.patience_seconds, help="per block (%(default)s)")
     add("--confirm-deadline-seconds", type=float, default=None, help="unconfirmed image runs that long (120)")
     add("--block-size", type=int, default=settings.block_size, help="bytes asked for at a time (%(default)s)")
+    add("--link-delay-seconds", type=float, default=0.0, help="how long what a device sends is under way (0)")
     add("--no-deregister", action="store_true", help="leave without a word, as if switched off")
     add("--log-format", choices=("text", "json"), default=settings.log_format)
     add("--log-level", default=settings.log_level)
@@ -178,6 +179,7 @@ def device_options(given: argparse.Namespace) -> DeviceOptions:
         block_size=given.block_size,
         patience_seconds=given.patience_seconds,
         report_seconds=given.default_report_seconds,
+        link_delay_seconds=given.link_delay_seconds,
         deregisters=not given.no_deregister,
     )
     options = options.hurried() if given.hurry else options

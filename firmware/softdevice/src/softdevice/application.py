@@ -51,7 +51,12 @@ class Application:
             lifetime_seconds=options.lifetime_seconds,
             queue_mode=options.queue_mode,
         )
-        self.endpoint = CoapEndpoint(self._answer, transmission=options.transmission, link=Radio(options))
+        self.endpoint = CoapEndpoint(
+            self._answer,
+            transmission=options.transmission,
+            link=Radio(options),
+            delay_seconds=options.link_delay_seconds,
+        )
         self.observations = Observations(self.resources, self.endpoint, confirmable=options.confirmable_notifications)
         self.firmware = FirmwareUpdate(
             board,

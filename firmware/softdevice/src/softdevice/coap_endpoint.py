@@ -88,12 +88,23 @@ class _Exchange:
 
 
 class CoapEndpoint(asyncio.DatagramProtocol):
-    """One socket. `handler` answers requests; None from it means silence (the peer has no business here)."""
+    """One socket. `handler` answers requests; None from it means silence (the peer has no business here).
 
-    def __init__(self, handler: RequestHandler, *, transmission: Transmission, link: Link | None = None) -> None:
+    `delay_seconds` is how long what we send is under way, as on a slow radio.
+    """
+
+    def __init__(
+        self,
+        handler: RequestHandler,
+        *,
+        transmission: Transmission,
+        link: Link | None = None,
+        delay_seconds: float = 0.0,
+    ) -> None:
         self.handler = handler
         self.transmission = transmission
         self.link: Link = link or GoodLink()
+        self._delay = delay_seconds
         self._transport: asyncio.DatagramTransport | None = None
         self._mid = secrets.randbits(16)
         self._by_mid: dict[tuple[Address, int], _Exchange] = {}
@@ -187,7 +198,15 @@ class CoapEndpoint(asyncio.DatagramProtocol):
             self._by_token.pop((exchange.peer, exchange.message.token), None)
 
     def _send(self, datagram: bytes, peer: Address) -> None:
-        if self.link.lets_out() and self._transport is not None and not self._transport.is_closing():
+        if not self.link.lets_out():
+            return
+        if self._delay:
+            asyncio.get_running_loop().call_later(self._delay, self._put, datagram, peer)
+        else:
+            self._put(datagram, peer)
+
+    def _put(self, datagram: bytes, peer: Address) -> None:
+        if self._transport is not None and not self._transport.is_closing():
             self._transport.sendto(datagram, peer)
 
     # What asyncio calls.

@@ -27,7 +27,8 @@ class DeviceOptions:
     before the device reboots; `reboot_seconds` from Execute to the reset (Zephyr: about 1); `boot_seconds` what the
     bootloader takes; `self_test_seconds` from registration to confirmation; a queue mode device listens for
     `awake_seconds` after each message of its own and wakes every `wake_seconds`; telemetry changes every
-    `report_seconds`. `block_size` and slot sizes are bytes and sectors of 4096 bytes.
+    `report_seconds`; what the device sends is under way for `link_delay_seconds`. `block_size` and slot sizes are bytes
+    and sectors of 4096 bytes.
     """
 
     server: tuple[str, int]
@@ -43,6 +44,7 @@ class DeviceOptions:
     wake_seconds: float = 60.0
     report_seconds: float = 60.0
     retry_seconds: float = 4.0
+    link_delay_seconds: float = 0.0
     confirmable_notifications: bool = True
     deregisters: bool = True
     resumes: bool = True
