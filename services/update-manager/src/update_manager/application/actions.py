@@ -1,4 +1,8 @@
-"""Actions: assigning a set to targets, cancelling, closing; the one place that moves a target's update status."""
+"""Actions: assigning a set to targets, cancelling, closing; the one place that moves a target's update status.
+
+Lock order, here and in all that writes: rollout, then targets by id, then their actions. Who holds a target's row is
+alone with its actions; nobody who holds a target asks for a rollout.
+"""
 
 from collections.abc import Sequence
 from datetime import UTC, datetime
@@ -7,6 +11,7 @@ from sqlalchemy import select, update
 from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.ext.asyncio import AsyncSession
 
+from update_manager.adapters.db.session import Database
 from update_manager.adapters.db.tables import (
     Action,
     ActionStatus,
@@ -142,8 +147,12 @@ async def take_feedback(
     finished: str,
     details: tuple[str, ...],
     code: int | None,
-) -> None:
-    """Apply one feedback (`outcome_of`: deployment or cancel); raises NotFound or ActionClosed."""
+) -> int | None:
+    """Apply one feedback (`outcome_of`: deployment or cancel); returns the rollout to wake after the commit, if any.
+
+    Raises NotFound or ActionClosed.
+    """
+    await session.refresh(target, with_for_update={"key_share": True})
     action = await session.scalar(
         select(Action).where(Action.id == action_id, Action.target_id == target.id).with_for_update()
     )
@@ -157,19 +166,19 @@ async def take_feedback(
         outcome = rules.of_cancel(execution, finished)
     else:
         outcome = rules.of_deployment(action.status, execution, finished)
-    await _apply(session, target, action, outcome, details, code)
+    return await _apply(session, target, action, outcome, details, code)
 
 
 async def _apply(
     session: AsyncSession, target: Target, action: Action, outcome: Outcome, details: tuple[str, ...], code: int | None
-) -> None:
+) -> int | None:
     cause, text = rules.cause_of(details) if outcome.status == Status.ERROR else (None, None)
     shown = details[1:] if cause and details and details[0].lower().startswith("cause:") else details
     log(session, action.id, outcome.logged, shown, code, cause)
     if code is not None:
         action.last_status_code = code
     if outcome.status is None:
-        return
+        return None
     action.status = outcome.status
     now = datetime.now(UTC)
     if outcome.status in rules.ENDED:
@@ -187,8 +196,7 @@ async def _apply(
             target.update_status, target.assigned_distribution_set_id = "error", None
     elif outcome.status == Status.CANCELED and current:
         fall_back(target)
-    if outcome.status in rules.ENDED and action.rollout_id is not None:
-        await wake_rollout(session, action.rollout_id)
+    return action.rollout_id if outcome.status in rules.ENDED else None
 
 
 def fall_back(target: Target) -> None:
@@ -198,7 +206,7 @@ def fall_back(target: Target) -> None:
 
 
 async def wake_rollout(session: AsyncSession, rollout_id: int) -> None:
-    """Let the engine look at a running rollout at its next tick."""
+    """Let the engine look at a running rollout at its next tick; in a transaction of its own (lock order above)."""
     await session.execute(
         update(Rollout)
         .where(Rollout.id == rollout_id, Rollout.status.in_(("running", "paused")))
@@ -207,28 +215,38 @@ async def wake_rollout(session: AsyncSession, rollout_id: int) -> None:
     )
 
 
-async def cancel(session: AsyncSession, tenant_id: int, controller: str, action_id: int, *, force: bool) -> None:
-    """Ask a device to stop, or (after that) give the action up; raises NotFound, ActionNotCancelable, ..."""
-    row = (
-        await session.execute(
-            select(Action, Target)
-            .join(Target, Target.id == Action.target_id)
-            .where(Target.tenant_id == tenant_id, Target.controller_id == controller, Action.id == action_id)
-            .with_for_update()
-        )
-    ).first()
-    if row is None:
+async def wake(database: Database, rollout_id: int | None) -> None:
+    """`wake_rollout` after a commit; one that is lost costs time only, the engine looks again by itself."""
+    if rollout_id is not None:
+        async with database.write() as session:
+            await wake_rollout(session, rollout_id)
+
+
+async def cancel(session: AsyncSession, tenant_id: int, controller: str, action_id: int, *, force: bool) -> int | None:
+    """Ask a device to stop, or (after that) give the action up; returns the rollout to wake after the commit, if any.
+
+    Raises NotFound, ActionNotCancelable, ActionNotForceQuitable.
+    """
+    target = await session.scalar(
+        select(Target)
+        .where(Target.tenant_id == tenant_id, Target.controller_id == controller)
+        .with_for_update(key_share=True)
+    )
+    action = target and await session.scalar(
+        select(Action).where(Action.id == action_id, Action.target_id == target.id).with_for_update()
+    )
+    if target is None or action is None:
         raise NotFound(f"there is no action {action_id} for {controller[:64]!r}")
-    action, target = row
     if force:
         if not action.active or action.status != Status.CANCELING:
             raise ActionNotForceQuitable(f"action {action_id} can be forced to quit only after a cancel")
-        await _apply(session, target, action, Outcome(Status.CANCELED, Status.CANCELED), ("forced to quit",), None)
-        return
+        quit_ = Outcome(Status.CANCELED, Status.CANCELED)
+        return await _apply(session, target, action, quit_, ("forced to quit",), None)
     if not action.active or action.status == Status.CANCELING:
         raise ActionNotCancelable(f"action {action_id} is {action.status} and cannot be cancelled")
     action.status = Status.CANCELING
     log(session, action.id, Status.CANCELING, ("cancel requested",))
+    return None
 
 
 async def artifacts_of(session: AsyncSession, set_id: int) -> list[Artifact]:

@@ -272,7 +272,7 @@ async def _start_group(session: AsyncSession, rollout: Rollout, group_id: int, b
             .where(RolloutTarget.group_id == group_id, Target.id.not_in(started))
             .order_by(Target.id)
             .limit(batch)
-            .with_for_update(of=Target)
+            .with_for_update(of=Target, key_share=True)
         )
     )
     if rows:
@@ -340,20 +340,24 @@ async def _stop(session: AsyncSession, rollout: Rollout, batch: int, stepped: St
             select(Action.id, Target.controller_id)
             .join(Target, Target.id == Action.target_id)
             .where(Action.rollout_id == rollout.id, Action.active, Action.status != Status.CANCELING)
-            .order_by(Action.id)
+            .order_by(Target.id)
             .limit(batch)
-            .with_for_update(of=Action)
+            # Targets guard their actions (lock order in application/actions.py).
+            .with_for_update(of=Target, key_share=True)
         )
     )
     if rows:
-        await session.execute(
+        # What ended while its target was waited for stays as it ended.
+        stopped = await session.scalars(
             update(Action)
-            .where(Action.id.in_([row.id for row in rows]))
+            .where(Action.id.in_([row.id for row in rows]), Action.active)
             .values(status=Status.CANCELING)
+            .returning(Action.id)
             .execution_options(synchronize_session=False)
         )
-        lines = [{"action_id": row.id, "status": Status.CANCELING, "messages": ["rollout stopped"]} for row in rows]
-        await session.execute(insert(ActionStatus), lines)
+        lines = [{"action_id": one, "status": Status.CANCELING, "messages": ["rollout stopped"]} for one in stopped]
+        if lines:
+            await session.execute(insert(ActionStatus), lines)
         stepped.ring += [row.controller_id for row in rows]
         _due(rollout, AT_ONCE, stepped)
         return

@@ -50,6 +50,8 @@ async def store(session: AsyncSession, events: list[dict[str, Any]]) -> None:
         select(Tenant.name, Target.controller_id, Target.id)
         .join(Target, Target.tenant_id == Tenant.id)
         .where(Target.controller_id.in_({name for _, name in names}))
+        .order_by(Target.id)
+        .with_for_update(of=Target, key_share=True)
     )
     ids = {(tenant, name): identifier for tenant, name, identifier in rows}
     for event in events:

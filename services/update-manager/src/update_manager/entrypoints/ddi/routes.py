@@ -200,9 +200,10 @@ async def _feedback(
         raise QuotaExceeded(f"a feedback has at most {messages.MAX_DETAILS} details")
     status = body.status
     async with _device(request, parts, tenant, controller) as (session, target):
-        await actions.take_feedback(
+        ended_in = await actions.take_feedback(
             session, target, action_id, kind, status.execution, status.result.finished, status.lines, status.code
         )
+    await actions.wake(parts.database, ended_in)
     return Response(status_code=200)
 
 

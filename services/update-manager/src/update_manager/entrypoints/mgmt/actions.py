@@ -126,8 +126,9 @@ async def cancel(
 ) -> Response:
     """Cancel; with `force=true`, after a cancel the device does not answer, give up on it."""
     async with parts.database.write() as session:
-        await actions.cancel(session, who.tenant_id, controller_id, action_id, force=force)
+        ended_in = await actions.cancel(session, who.tenant_id, controller_id, action_id, force=force)
         audit(session, who, "quit" if force else "cancel", "action", action_id, controller_id)
+    await actions.wake(parts.database, ended_in)
     await hints.ring(parts.redis, parts.settings.tenant, [controller_id], "cancelled")
     return Response(status_code=204)
 

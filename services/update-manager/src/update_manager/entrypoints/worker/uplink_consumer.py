@@ -1,9 +1,11 @@
-"""Follows the uplink stream as one consumer of the group `update-manager`: read, write, commit, acknowledge."""
+"""Follows the uplink stream as one consumer of the group `update-manager`: read, write, commit, acknowledge.
+
+Of all workers one leads and reads; the others stand by. Events of a device are only worth something in order, and a
+leader that is killed leaves what it had taken to the next one, which begins with that: same consumer, same order.
+"""
 
 import asyncio
 import logging
-import os
-import socket
 from typing import Any, Final
 
 import redis.asyncio as redis
@@ -20,24 +22,28 @@ STREAM: Final = "updraft:uplink"
 GROUP: Final = "update-manager"
 BATCH: Final = 200
 BLOCK_MILLISECONDS: Final = 1000
-CLAIM_IDLE_MILLISECONDS: Final = 30_000
 RETRY_SECONDS: Final = 1.0
+CONSUMER: Final = "leader"
+# The advisory lock of the leader: "uplink" in ASCII, so that it means nothing else.
+LOCK: Final = 0x75706C696E6B
 
 
 class Consumer:
-    """One of any number; what a killed one had taken is claimed by another."""
+    """One of any number, of which one reads at a time."""
 
     def __init__(self, database: Database, client: "redis.Redis") -> None:
         self._database, self._redis = database, client
-        self._name = f"{socket.gethostname()}-{os.getpid()}"
 
     async def run(self) -> None:
         """For ever; an absent Redis or PostgreSQL is waited for, nothing is acknowledged unwritten."""
         while True:
             try:
-                await self._ensure_group()
-                while True:
-                    await self.once()
+                async with self._database.lead(LOCK) as leadership:
+                    await self._ensure_group()
+                    await self.take_over()
+                    while True:
+                        await leadership.require()
+                        await self.once()
             except (redis.RedisError, SQLAlchemyError, OSError) as error:
                 logger.warning("uplink waits: %s", type(error).__name__)
                 await asyncio.sleep(RETRY_SECONDS)
@@ -49,15 +55,22 @@ class Consumer:
             if "BUSYGROUP" not in str(error):
                 raise
 
+    async def take_over(self) -> int:
+        """Handle what an earlier leader took and did not acknowledge; returns how many."""
+        handled, more = 0, True
+        while more:
+            answer: Any = await self._redis.xreadgroup(GROUP, CONSUMER, {STREAM: "0"}, count=BATCH)
+            entries = [entry for _, part in answer or () for entry in part]
+            more = bool(entries)
+            handled += await self._handle(entries)
+        return handled
+
     async def once(self) -> int:
-        """One round: claim what others left, then read new; returns how many were handled."""
-        claimed: Any = await self._redis.xautoclaim(
-            STREAM, GROUP, self._name, min_idle_time=CLAIM_IDLE_MILLISECONDS, count=BATCH
-        )
-        handled = await self._handle(claimed[1])
+        """One round: read what is new; returns how many were handled."""
         answer: Any = await self._redis.xreadgroup(
-            GROUP, self._name, {STREAM: ">"}, count=BATCH, block=BLOCK_MILLISECONDS
+            GROUP, CONSUMER, {STREAM: ">"}, count=BATCH, block=BLOCK_MILLISECONDS
         )
+        handled = 0
         for _, entries in answer or ():
             handled += await self._handle(entries)
         return handled
