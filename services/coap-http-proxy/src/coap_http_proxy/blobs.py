@@ -14,6 +14,9 @@ from pathlib import Path
 
 from coap_wire import encode_uint
 
+# Each mapping costs a file descriptor; a ticket in use keeps its own blob open besides.
+MAX_OPEN_BLOBS = 128
+
 
 @dataclass(eq=False)
 class Blob:
@@ -75,6 +78,8 @@ class BlobStore:
             return None
         blob = Blob(sha256, data, size, bytes.fromhex(sha256)[:8])
         self._open[sha256] = blob
+        while len(self._open) > MAX_OPEN_BLOBS:
+            self._open.popitem(last=False)
         return blob
 
     def part(self, sha256: str) -> Path:

@@ -5,6 +5,7 @@ responses with retransmission. Small on purpose: a server that only answers need
 import asyncio
 import logging
 import random
+import time
 from collections import OrderedDict
 from collections.abc import Awaitable, Callable
 from typing import Final
@@ -17,25 +18,39 @@ logger = logging.getLogger(__name__)
 Address = tuple[str, int]
 Respond = Callable[[Message, Address], Awaitable[Message]]
 Send = Callable[[bytes, Address], None]
+# The token is part of it: a device that rebooted counts its message ids from the start, but asks something new.
+Key = tuple[Address, int, bytes]
 
 ACK_TIMEOUT_SECONDS: Final = 2.0
 ACK_RANDOM_FACTOR: Final = 1.5
 MAX_RETRANSMIT: Final = 4
-# Replies remembered for duplicates; the bound keeps a flood from filling memory before EXCHANGE_LIFETIME (247 s).
+# Strangers get small answers: a forged sender address must not be worth forging.
+MAX_DIAGNOSTIC_BYTES: Final = 96
+# How long a message id may still be a duplicate (RFC 7252 section 4.8.2), and how many replies are kept meanwhile: the
+# bound keeps a flood from filling memory.
+EXCHANGE_LIFETIME_SECONDS: Final = 247.0
 REMEMBERED_REPLIES: Final = 8192
 
 
 class Exchanges:
     """Turns datagrams into calls of `respond` and its answers into datagrams."""
 
-    def __init__(self, send: Send, respond: Respond, ack_delay_seconds: float, max_exchanges: int) -> None:
+    def __init__(
+        self,
+        send: Send,
+        respond: Respond,
+        ack_delay_seconds: float,
+        max_exchanges: int,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
         self._send = send
         self._respond = respond
         self._ack_delay = ack_delay_seconds
         self._max = max_exchanges
+        self._clock = clock
         self._tasks: set[asyncio.Task[None]] = set()
-        # None while the answer is being made, then the reply's datagram (b"" after an empty ACK was due).
-        self._seen: OrderedDict[tuple[Address, int], bytes | None] = OrderedDict()
+        # When it was put here, and the reply's datagram, None while that is being made; oldest first.
+        self._seen: OrderedDict[Key, tuple[float, bytes | None]] = OrderedDict()
         self._unacknowledged: dict[tuple[Address, int], asyncio.Event] = {}
         self._mid = random.randrange(65536)
         self.malformed = 0
@@ -59,10 +74,11 @@ class Exchanges:
             if message.type == Type.CON:  # CoAP ping, or a response nobody waits for
                 self._send(encode(Message(Type.RST, Code.EMPTY, message.mid)), peer)
             return
-        key = (peer, message.mid)
+        key = (peer, message.mid, message.token)
+        self._forget_old()
         if key in self._seen:
             self.duplicates += 1
-            if reply := self._seen[key]:
+            if reply := self._seen[key][1]:
                 self._send(reply, peer)
             return
         self._remember(key, None)
@@ -73,7 +89,7 @@ class Exchanges:
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
 
-    async def _answer(self, request: Message, key: tuple[Address, int], peer: Address) -> None:
+    async def _answer(self, request: Message, key: Key, peer: Address) -> None:
         making = asyncio.ensure_future(self._respond_safely(request, peer))
         if request.type == Type.NON:
             answer = await making
@@ -92,12 +108,13 @@ class Exchanges:
         try:
             return await self._respond(request, peer)
         except Refusal as refusal:
-            return Message(Type.ACK, refusal.code, 0, payload=refusal.diagnostic.encode()[:128])
+            text = refusal.diagnostic.encode()[:MAX_DIAGNOSTIC_BYTES].decode(errors="ignore")
+            return Message(Type.ACK, refusal.code, 0, payload=text.encode())
         except Exception:
             logger.exception("a request could not be answered")
             return Message(Type.ACK, Code.INTERNAL_SERVER_ERROR, 0)
 
-    def _reply(self, request: Message, key: tuple[Address, int], answer: Message, peer: Address) -> None:
+    def _reply(self, request: Message, key: Key, answer: Message, peer: Address) -> None:
         if request.type == Type.NON:
             reply = encode(_addressed(answer, Type.NON, self._next_mid(), request.token))
         else:
@@ -123,10 +140,15 @@ class Exchanges:
         finally:
             self._unacknowledged.pop(key, None)
 
-    def _remember(self, key: tuple[Address, int], reply: bytes | None) -> None:
-        self._seen[key] = reply
+    def _remember(self, key: Key, reply: bytes | None) -> None:
+        self._seen[key] = (self._clock(), reply)
         self._seen.move_to_end(key)
         while len(self._seen) > REMEMBERED_REPLIES:
+            self._seen.popitem(last=False)
+
+    def _forget_old(self) -> None:
+        before = self._clock() - EXCHANGE_LIFETIME_SECONDS
+        while self._seen and next(iter(self._seen.values()))[0] < before:
             self._seen.popitem(last=False)
 
     def _next_mid(self) -> int:

@@ -40,6 +40,8 @@ class FastPath:
     blocks: int = 0
     bytes_on_air: int = 0
     remembered: int = 0
+    # Every blob that remembers something, whether a ticket still leads to it or not.
+    _remembering: set[Blob] = field(default_factory=set)
 
     def admit(self, token: str, blob: Blob, progress: Progress) -> Ready:
         """Let requests of this ticket take the fast path."""
@@ -69,7 +71,7 @@ class FastPath:
             return None
         end = at + 1 + (datagram[at] & 15)
         value = datagram[at + 1 : end]
-        if datagram[end:] not in _SIZE2_ASKED:
+        if end > len(datagram) or datagram[end:] not in _SIZE2_ASKED:
             return None
         rest = entry.blob.answers.get(value)
         if rest is None:
@@ -96,10 +98,11 @@ class FastPath:
             return None
         rest = block_answer(blob, number >> 4, szx)
         if self.remembered + len(rest) > MAX_REMEMBERED_BYTES or len(blob.answers) >= MAX_ANSWERS_PER_BLOB:
-            for entry in self.ready.values():
-                entry.blob.answers.clear()
-            blob.answers.clear()
+            for other in self._remembering:
+                other.answers.clear()
+            self._remembering.clear()
             self.remembered = 0
+        self._remembering.add(blob)
         self.remembered += len(rest)
         blob.answers[value] = rest
         return rest

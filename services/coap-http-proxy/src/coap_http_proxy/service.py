@@ -12,6 +12,7 @@ import redis.asyncio as redis
 from coap_http_proxy.blobs import Blob, blob_of
 from coap_http_proxy.fast_path import FastPath
 from coap_http_proxy.mapping import requests
+from coap_http_proxy.mapping.pacing import Pacing
 from coap_http_proxy.mapping.requests import Directory, Proxied, Refusal, Ticketed
 from coap_http_proxy.progress import Progress, restored
 from coap_http_proxy.tickets import Ticket, Tickets
@@ -24,6 +25,8 @@ logger = logging.getLogger(__name__)
 PROGRESS_LIFETIME_SECONDS = 7 * 86400
 UPLINK_MAXIMUM_ENTRIES = 200_000
 TICKET_SWEEP_SECONDS = 10.0
+# Waiting is kinder than 4.29, which ends a Zephyr download; but not longer than a device waits for a separate answer.
+LONGEST_PAUSE_SECONDS = 5.0
 _DIRECTORY = blob_of(b'</f>;rt="firmware";ct=42,</coap2http>;rt="proxy",</coap2coap>;rt="proxy"', 40)
 
 
@@ -45,11 +48,12 @@ class ProxyService:
     fast_path: FastPath = field(default_factory=FastPath)
     downloads: dict[str, Download] = field(default_factory=dict)
     answers: dict[int, int] = field(default_factory=dict)
+    pacing: Pacing = field(default_factory=Pacing)
 
-    async def respond(self, request: Message, _: object) -> Message:
+    async def respond(self, request: Message, peer: tuple[str, int]) -> Message:
         """The answer to one request; raises Refusal."""
         try:
-            answer = await self._respond(request)
+            answer = await self._respond(request, peer[0])
         except Refusal as refusal:
             self._count(refusal.code)
             raise
@@ -59,7 +63,7 @@ class ProxyService:
     def _count(self, code: int) -> None:
         self.answers[code] = self.answers.get(code, 0) + 1
 
-    async def _respond(self, request: Message) -> Message:
+    async def _respond(self, request: Message, address: str) -> Message:
         what = requests.wanted(request)
         block = requests.block_of(request)
         match what:
@@ -68,9 +72,19 @@ class ProxyService:
             case Proxied(uri):
                 if own := self._own_ticket(uri):
                     return await self._firmware(request, own, block)
-                return representation(request, await self.upstream.representation(uri), block)
+                answer = representation(request, await self.upstream.representation(uri), block)
+                await self._pause(address, len(answer.payload))
+                return answer
             case Directory():
                 return representation(request, _DIRECTORY, block)
+
+    async def _pause(self, address: str, size: int) -> None:
+        seconds = self.pacing.take(address, size, time.monotonic())
+        if seconds > LONGEST_PAUSE_SECONDS:
+            self.pacing.give_back(address, size)
+            raise Refusal(Code.TOO_MANY_REQUESTS, "too much at once for an address without a ticket")
+        if seconds:
+            await asyncio.sleep(seconds)
 
     def _own_ticket(self, uri: str) -> str | None:
         """A Package URI of ours that came back in Proxy-Uri (Zephyr's proxy build) is served here, never asked for."""

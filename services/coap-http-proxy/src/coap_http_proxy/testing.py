@@ -18,10 +18,13 @@ from coap_wire import options as option
 @dataclass
 class HttpUpstream:
     """Serves `files` by path with Range. `misbehave` names what is wrong: `break` (cuts once), `lie` (other bytes),
-    `slow` (two seconds before the first byte), `error` (503 twice), `long` (more bytes than promised)."""
+    `slow` (two seconds before the first byte), `error` (503 twice), `long` (more bytes than promised), `short` (always
+    cut half way), `early` (half the bytes, and says so), `no_range` (a Range is answered 206, with the first bytes),
+    `drip` (a second between pieces), `forbid` (403), `zip` (says it is compressed), `away` (redirects `elsewhere`)."""
 
     files: dict[str, bytes]
     misbehave: str = ""
+    elsewhere: str = ""
     requests: list[dict[str, str]] = field(default_factory=list)
     port: int = 0
     _server: asyncio.Server | None = None
@@ -52,9 +55,14 @@ class HttpUpstream:
 
     async def _answer(self, writer: asyncio.StreamWriter, data: bytes | None, headers: dict[str, str]) -> None:
         number = len(self.requests)
-        if data is None or (self.misbehave == "error" and number <= 2):
+        if data is None or (self.misbehave == "error" and number <= 2) or self.misbehave == "forbid":
             status = "404 Not Found" if data is None else "503 Busy"
+            status = "403 Forbidden" if self.misbehave == "forbid" else status
             writer.write(f"HTTP/1.1 {status}\r\nContent-Length: 0\r\nConnection: close\r\n\r\n".encode())
+            await writer.drain()
+            return
+        if self.misbehave == "away":
+            writer.write(f"HTTP/1.1 302 X\r\nLocation: {self.elsewhere}\r\nContent-Length: 0\r\n\r\n".encode())
             await writer.drain()
             return
         if self.misbehave == "slow":
@@ -63,13 +71,27 @@ class HttpUpstream:
         if found := re.fullmatch(r"bytes=(\d+)-", headers.get("range", "")):
             start = int(found[1])
         body = data[start:]
+        if self.misbehave == "no_range":
+            body = data[: len(data) - start]
+        if self.misbehave == "early":
+            body = data[: len(data) // 2]
         if self.misbehave == "lie":
             body = bytes(len(body))
         if self.misbehave == "long":
             body += b"more"
         status = "206 Partial Content" if start else "200 OK"
-        writer.write(f"HTTP/1.1 {status}\r\nContent-Length: {len(body)}\r\nConnection: close\r\n\r\n".encode())
-        cut = len(body) // 2 if self.misbehave == "break" and number == 1 else len(body)
+        more = "Content-Encoding: gzip\r\n" if self.misbehave == "zip" else ""
+        head = f"HTTP/1.1 {status}\r\nContent-Length: {len(body)}\r\n{more}Connection: close\r\n\r\n"
+        writer.write(head.encode())
+        first = number == 1 if self.misbehave == "break" else self.misbehave == "no_range" and not start
+        breaks = self.misbehave == "short" or first
+        cut = len(body) // 2 if breaks else len(body)
+        if self.misbehave == "drip":
+            for at in range(0, cut, cut // 10):
+                writer.write(body[at : at + cut // 10])
+                await writer.drain()
+                await asyncio.sleep(1)
+            return
         writer.write(body[:cut])
         await writer.drain()
 

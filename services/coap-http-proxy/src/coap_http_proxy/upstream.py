@@ -24,6 +24,10 @@ logger = logging.getLogger(__name__)
 CHUNK_BYTES = 64 * 1024
 RETRY_SECONDS = (0.2, 0.5, 1.0, 2.0, 4.0)
 SMALL_CACHE_SECONDS = 30.0
+# What strangers may make this process hold in memory: representations asked for by Proxy-Uri, each and together.
+MAX_REPRESENTATION_BYTES = 16 << 20
+MAX_SMALL_CACHE_BYTES = 64 << 20
+MAX_REPRESENTATIONS_AT_ONCE = 8
 
 
 @dataclass
@@ -37,7 +41,10 @@ class UpstreamStats:
 
 @dataclass
 class Upstream:
-    """Everything that is asked of somebody else. `bases` is the allow-list; `authorization` goes to http(s) only."""
+    """Everything that is asked of somebody else. `bases` is the allow-list.
+
+    `authorization` goes along for tickets only: what a stranger names by Proxy-Uri is asked for as a stranger would.
+    """
 
     client: httpx.AsyncClient
     store: BlobStore
@@ -48,6 +55,7 @@ class Upstream:
     stats: UpstreamStats = field(default_factory=UpstreamStats)
     _flights: dict[str, "asyncio.Task[Blob]"] = field(default_factory=dict)
     _small: dict[str, tuple[float, Blob]] = field(default_factory=dict)
+    _turns: asyncio.Semaphore = field(default_factory=lambda: asyncio.Semaphore(MAX_REPRESENTATIONS_AT_ONCE))
     _coap: aiocoap.Context | None = None
 
     async def artifact(self, ticket: Ticket) -> Blob:
@@ -69,8 +77,14 @@ class Upstream:
         if uri in self._small:
             return self._small[uri][1]
         ask = self._ask_coap if base.scheme == "coap" else self._ask_http
-        blob = await self._single_flight(uri, lambda: ask(uri))
-        self._small[uri] = (now + SMALL_CACHE_SECONDS, blob)
+        return await self._single_flight(uri, lambda: self._ask_in_turn(uri, ask))
+
+    async def _ask_in_turn(self, uri: str, ask: Callable[[str], Coroutine[Any, Any, Blob]]) -> Blob:
+        async with self._turns:
+            blob = await ask(uri)
+        self._small[uri] = (asyncio.get_running_loop().time() + SMALL_CACHE_SECONDS, blob)
+        while sum(kept.size for _, kept in self._small.values()) > MAX_SMALL_CACHE_BYTES:
+            del self._small[next(iter(self._small))]
         return blob
 
     async def _single_flight(self, key: str, start: Callable[[], Coroutine[Any, Any, Blob]]) -> Blob:
@@ -104,6 +118,8 @@ class Upstream:
         try:
             await self._download(ticket, part)
             return self.store.keep(part, ticket.sha256)
+        except OSError as error:
+            raise Refusal(Code.SERVICE_UNAVAILABLE, f"the proxy's disk fails: {error.strerror}") from error
         finally:
             part.unlink(missing_ok=True)
 
@@ -114,6 +130,8 @@ class Upstream:
             for attempt in range(len(RETRY_SECONDS) + 1):
                 try:
                     headers = {**self._headers(), **({"Range": f"bytes={received}-"} if received else {})}
+                    if self.authorization:
+                        headers["Authorization"] = self.authorization
                     self.stats.requests += 1
                     async with self.client.stream("GET", ticket.url, headers=headers) as answer:
                         if answer.status_code == 200 and received:
@@ -140,13 +158,14 @@ class Upstream:
             raise Refusal(Code.BAD_GATEWAY, "the upstream's bytes are not the artifact's (SHA-256 differs)")
 
     def _headers(self) -> dict[str, str]:
-        identity = {"Accept-Encoding": "identity"}
-        return {**identity, "Authorization": self.authorization} if self.authorization else identity
+        return {"Accept-Encoding": "identity"}
 
     def _refuse(self, status: int) -> None:
         if status in (429, 500, 502, 503, 504):
             raise _Retry
-        raise Refusal(coap_code(status), f"the upstream answered {status}")
+        # The device chose neither URL nor credentials: only "it is gone" is news for it, all else is ours to mend.
+        code = Code.NOT_FOUND if status in (404, 410) else Code.BAD_GATEWAY
+        raise Refusal(code, f"the upstream answered {status}")
 
     async def _ask_http(self, uri: str) -> Blob:
         self.stats.requests += 1
@@ -155,12 +174,18 @@ class Upstream:
             async with self.client.stream("GET", uri, headers=self._headers()) as answer:
                 if answer.status_code != 200:
                     raise Refusal(coap_code(answer.status_code), f"the upstream answered {answer.status_code}")
-                async for chunk in answer.aiter_bytes(CHUNK_BYTES):
+                if answer.headers.get("content-encoding", "identity") != "identity":
+                    # Not asked for; and what a few bytes would grow to is not known beforehand.
+                    raise Refusal(Code.BAD_GATEWAY, "the upstream's answer is compressed")
+                limit = min(self.max_bytes, MAX_REPRESENTATION_BYTES)
+                async for chunk in answer.aiter_raw(CHUNK_BYTES):
                     data += chunk
                     self.stats.bytes += len(chunk)
-                    if len(data) > self.max_bytes:
-                        raise Refusal(Code.BAD_GATEWAY, f"the answer is over {self.max_bytes} bytes")
+                    if len(data) > limit:
+                        raise Refusal(Code.BAD_GATEWAY, f"the answer is over {limit} bytes")
                 kind = answer.headers.get("content-type", "").partition(";")[0].strip()
+        except httpx.InvalidURL as error:
+            raise Refusal(Code.BAD_REQUEST, "the URI cannot be asked for") from error
         except (httpx.TransportError, httpx.StreamError) as error:
             raise Refusal(Code.BAD_GATEWAY, f"the upstream did not answer: {type(error).__name__}") from error
         return blob_of(bytes(data), {"text/plain": 0, "application/json": 50, "application/cbor": 60}.get(kind, 42))
@@ -170,7 +195,11 @@ class Upstream:
             self._coap = await aiocoap.Context.create_client_context()
         self.stats.requests += 1
         try:
-            answer = await self._coap.request(aiocoap.Message(code=aiocoap.GET, uri=uri)).response
+            request = aiocoap.Message(code=aiocoap.GET, uri=uri)
+        except ValueError as error:
+            raise Refusal(Code.BAD_REQUEST, "the URI cannot be asked for") from error
+        try:
+            answer = await self._coap.request(request).response
         except (aiocoap.error.Error, OSError) as error:
             raise Refusal(Code.BAD_GATEWAY, f"the upstream did not answer: {type(error).__name__}") from error
         if not answer.code.is_successful():

@@ -24,6 +24,16 @@ UNDERSTOOD: Final = frozenset(
 )
 # Options of which a second one makes the request malformed (RFC 7252 section 5.4.5).
 SINGLE: Final = (option.BLOCK2, option.PROXY_URI, option.ACCEPT, option.URI_HOST, option.URI_PORT)
+# Longest values, bytes (RFC 7252 section 5.10); a longer one is an option not known (section 5.4.3).
+LONGEST: Final = {
+    option.URI_HOST: 255,
+    option.URI_PORT: 2,
+    option.URI_PATH: 255,
+    option.URI_QUERY: 255,
+    option.ACCEPT: 2,
+    option.PROXY_URI: 1034,
+    option.PROXY_SCHEME: 255,
+}
 
 
 class Refusal(Exception):
@@ -59,9 +69,11 @@ Wanted = Ticketed | Proxied | Directory
 
 def wanted(request: Message) -> Wanted:
     """What a request asks for; raises Refusal with the code its sender gets."""
-    for number, _ in request.options:
+    for number, value in request.options:
         if is_critical(number) and number not in UNDERSTOOD:
             raise Refusal(Code.BAD_OPTION, f"option {number} is critical and not known here")
+        if len(value) > LONGEST.get(number, len(value)):
+            raise Refusal(Code.BAD_OPTION, f"option {number} is longer than it may be")
     for number in SINGLE:
         if len(request.options_of(number)) > 1:
             raise Refusal(Code.BAD_OPTION, f"option {number} may be given once")

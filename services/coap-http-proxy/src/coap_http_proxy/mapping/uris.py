@@ -59,7 +59,7 @@ def _split(uri: str) -> tuple[str, str, int, str]:
     try:
         parts = urlsplit(uri)
         scheme, host = parts.scheme.lower(), (parts.hostname or "").lower().rstrip(".")
-        port = parts.port or DEFAULT_PORTS.get(scheme, 0)
+        port = DEFAULT_PORTS.get(scheme, 0) if parts.port is None else parts.port
     except ValueError as error:
         raise ForbiddenUri("the URI cannot be parsed", malformed=True) from error
     if not scheme or not host:
@@ -67,7 +67,17 @@ def _split(uri: str) -> tuple[str, str, int, str]:
     if scheme not in DEFAULT_PORTS:
         raise ForbiddenUri(f"scheme {scheme[:10]} is not served here")
     # Credentials in a URI, a backslash, a fragment or dot segments are tricks to make two parsers disagree.
-    decoded = unquote(unquote(parts.path))
-    if "@" in parts.netloc or "\\" in uri or "#" in uri or any(part in (".", "..") for part in decoded.split("/")):
+    if "@" in parts.netloc or "\\" in uri or "#" in uri or _has_dot_segments(parts.path):
         raise ForbiddenUri("the URI holds credentials, a backslash, a fragment or dot segments", malformed=True)
     return scheme, host, port, parts.path or "/"
+
+
+def _has_dot_segments(path: str) -> bool:
+    """Also behind several layers of percent-encoding, and as `..;x`, which servlet containers take for `..`."""
+    while True:
+        if any(part.partition(";")[0] in (".", "..") for part in path.replace("\\", "/").split("/")):
+            return True
+        decoded = unquote(path)
+        if decoded == path:
+            return False
+        path = decoded
