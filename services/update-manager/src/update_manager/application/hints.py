@@ -10,11 +10,14 @@ from sqlalchemy import select
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from update_manager.adapters.db.tables import Action, Target
+from update_manager.domain.actions import Status
 
 logger = logging.getLogger(__name__)
 
 STREAM = "updraft:hints"
 MAXIMUM_ENTRIES = 10_000
+# What a device has been told to do and has not begun, as far as the update manager knows.
+FETCHABLE = (Status.RUNNING, Status.RETRIEVED, Status.CANCELING)
 
 
 async def ring(client: "redis.Redis", tenant: str, controllers: Iterable[str], reason: str) -> None:
@@ -32,13 +35,18 @@ async def ring(client: "redis.Redis", tenant: str, controllers: Iterable[str], r
         logger.warning("gateways could not be rung, the sweep will: %s", type(error).__name__)
 
 
-async def waiting(session: AsyncSession, limit: int = 5000) -> list[str]:
-    """Controllers with something to fetch that nobody has begun: what the sweep rings for."""
-    rows = await session.scalars(
-        select(Target.controller_id)
-        .join(Action, Action.target_id == Target.id)
-        .where(Action.active, Action.status.in_(("running", "canceling")))
-        .order_by(Action.id)
-        .limit(limit)
+async def waiting(session: AsyncSession, after: int = 0, limit: int = 5000) -> tuple[list[str], int]:
+    """Controllers with something to fetch, and the action id to go on after; 0 begins anew.
+
+    A page at a time: thousands of devices that are away for good must not keep the rest from being rung.
+    """
+    rows = list(
+        await session.execute(
+            select(Target.controller_id, Action.id)
+            .join(Action, Action.target_id == Target.id)
+            .where(Action.active, Action.id > after, Action.status.in_(FETCHABLE))
+            .order_by(Action.id)
+            .limit(limit)
+        )
     )
-    return list(rows)
+    return [row.controller_id for row in rows], rows[-1].id if len(rows) == limit else 0

@@ -7,7 +7,7 @@ from sqlalchemy import BigInteger, cast, func, select
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from update_manager.adapters.db.tables import Action, DistributionSet, Rollout, RolloutGroup, Target, TargetEvent
-from update_manager.application.rollout_engine import counted_groups
+from update_manager.application.rollout_engine import counted_groups, counts_by_group
 from update_manager.domain.actions import UNDER_WAY, Status, cause_text
 from update_manager.domain.rollouts import judgement
 
@@ -21,26 +21,22 @@ def millis(moment: datetime | None) -> int | None:
     return None if moment is None else int(moment.timestamp() * 1000)
 
 
-async def by_status(session: AsyncSession, rollout_id: int) -> dict[int | None, dict[str, int]]:
-    """Counts of actions by group id and status word; `alreadyInstalled` counts finished ones beside."""
-    rows = await session.execute(
-        select(Action.rollout_group_id, Action.status, Action.already_installed, func.count())
-        .where(Action.rollout_id == rollout_id)
-        .group_by(Action.rollout_group_id, Action.status, Action.already_installed)
-    )
-    counts: dict[int | None, dict[str, int]] = {}
-    for group_id, status, already, number in rows:
-        word = _WORDS.get(status, "running")
-        group = counts.setdefault(group_id, dict.fromkeys(("running", "finished", "error", "cancelled"), 0))
-        group[word] += number
-        group["alreadyInstalled"] = group.get("alreadyInstalled", 0) + (number if already else 0)
+async def by_status(session: AsyncSession, rollout_id: int) -> dict[int, dict[str, int]]:
+    """Counts by group id and status word; `alreadyInstalled` counts finished ones beside."""
+    counts = {}
+    for group, number in await counts_by_group(session, rollout_id):
+        ended = number["finished"] + number["error"] + number["cancelled"]
+        counts[group.id] = {
+            "running": number["started"] - ended,
+            "finished": number["finished"],
+            "error": number["error"],
+            "cancelled": number["cancelled"],
+            "alreadyInstalled": number["already_installed"],
+        }
     return counts
 
 
-_WORDS: Final[dict[str, str]] = {Status.FINISHED: "finished", Status.ERROR: "error", Status.CANCELED: "cancelled"}
-
-
-def totals_of(rollout: Rollout, counts: dict[int | None, dict[str, int]]) -> dict[str, int]:
+def totals_of(rollout: Rollout, counts: dict[int, dict[str, int]]) -> dict[str, int]:
     """All groups together; what has no action yet has not started."""
     totals = {"notStarted": 0, "scheduled": 0, "running": 0, "finished": 0, "error": 0, "cancelled": 0}
     totals["alreadyInstalled"] = 0
@@ -180,7 +176,7 @@ async def _events(session: AsyncSession, rollout_id: int) -> list[dict[str, Any]
         .order_by(TargetEvent.at.desc(), TargetEvent.id)
         .limit(EVENTS)
     )
-    return [event_shape(event, controller) for event, controller in rows.tuples()]
+    return [event_shape(event, controller) for event, controller in rows]
 
 
 def event_shape(event: TargetEvent, controller: str) -> dict[str, Any]:

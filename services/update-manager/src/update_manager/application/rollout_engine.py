@@ -1,30 +1,33 @@
 """The rollout engine: picks due rollouts, asks the planner, writes the outcome. A crash repeats a step harmlessly.
 
 Every step is one transaction over one locked row (`FOR UPDATE SKIP LOCKED`), so two workers never do the same one.
-Collecting and starting go in batches; the row remembers how far it is.
+Collecting and starting go in batches; the row remembers how far it is. A rollout is due when its time has come or when
+something was tallied for it. Times are the database's, so workers' clocks may differ.
 """
 
 import logging
 from dataclasses import dataclass, field
-from datetime import UTC, datetime, timedelta
-from typing import Any, assert_never
+from datetime import timedelta
+from typing import Any, Final, assert_never
 
-from sqlalchemy import ColumnElement, and_, case, func, literal, or_, select, update
+from sqlalchemy import ColumnElement, and_, case, delete, func, literal, or_, select, update
 from sqlalchemy.dialects.postgresql import insert
+from sqlalchemy.exc import InterfaceError, OperationalError
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from update_manager.adapters.db.rsql_sql import target_condition
 from update_manager.adapters.db.session import Database
 from update_manager.adapters.db.tables import (
     Action,
-    ActionStatus,
     DistributionSet,
     Rollout,
     RolloutGroup,
+    RolloutTally,
     RolloutTarget,
     Target,
 )
 from update_manager.application import actions
+from update_manager.application.actions import Order
 from update_manager.domain.actions import Status
 from update_manager.domain.rollouts import (
     EndGroup,
@@ -41,54 +44,101 @@ from update_manager.domain.rollouts import (
 
 logger = logging.getLogger(__name__)
 
-# Feedback wakes a rollout at once; this is how often it is looked at all the same.
+# What ends an action wakes its rollout at once; this is how often it is looked at all the same.
 LOOK_AGAIN = timedelta(seconds=10)
-AT_ONCE = timedelta(0)
+# How long a rollout whose step failed for a reason nobody foresaw is left alone, so that the others go on.
+AFTER_A_FAILURE = timedelta(seconds=30)
+COUNTS: Final = ("total_targets", "started", "finished", "error", "cancelled", "already_installed")
 
 
 @dataclass
 class Stepped:
-    """What one step leaves to do after its commit: whom to ring; `more` when the rollout is due again at once."""
+    """What one step leaves to do after its commit: whom to ring."""
 
     rollout_id: int
     ring: list[str] = field(default_factory=list)
-    more: bool = False
 
 
 async def step_one(database: Database, batch: int) -> Stepped | None:
     """Take one step of one due rollout; None when none is due."""
-    async with database.write() as session:
-        rollout = await session.scalar(
-            select(Rollout)
-            .where(Rollout.next_step_at <= func.now(), ~Rollout.deleted)
-            .order_by(Rollout.next_step_at)
-            .limit(1)
-            .with_for_update(skip_locked=True)
-        )
-        if rollout is None:
-            return None
-        stepped = Stepped(rollout.id)
-        match RolloutStatus(rollout.status):
-            case RolloutStatus.CREATING:
-                await _collect(session, rollout, batch, stepped)
-            case RolloutStatus.READY:
-                _start_if_due(rollout)
-            case RolloutStatus.STARTING:
-                rollout.status, rollout.started_at = RolloutStatus.RUNNING, datetime.now(UTC)
-                _due(rollout, AT_ONCE, stepped)
-            case RolloutStatus.RUNNING:
-                await _run(session, rollout, batch, stepped)
-            case RolloutStatus.STOPPING:
-                await _stop(session, rollout, batch, stepped)
-            case _:
-                await _close_groups(session, rollout)
-                rollout.next_step_at = None
+    stepped = Stepped(0)
+    try:
+        async with database.write() as session:
+            rollout = await _take_due(session)
+            if rollout is None:
+                return None
+            stepped.rollout_id = rollout.id
+            await _step(session, rollout, batch, stepped)
         return stepped
+    except (OperationalError, InterfaceError):
+        raise  # PostgreSQL is away or asks to try again; nothing is wrong with the rollout
+    except Exception:
+        if not stepped.rollout_id:
+            raise
+        logger.exception("a rollout step failed and is tried again later", extra={"rollout": stepped.rollout_id})
+        await _postpone(database, stepped.rollout_id)
+        return Stepped(stepped.rollout_id)
 
 
-def _due(rollout: Rollout, after: timedelta, stepped: Stepped) -> None:
-    rollout.next_step_at = datetime.now(UTC) + after
-    stepped.more = after == AT_ONCE
+async def _take_due(session: AsyncSession) -> Rollout | None:
+    """Lock a rollout whose time has come, or for which something was tallied."""
+    tallied = select(RolloutTally.rollout_id)
+    rested = or_(Rollout.rests_until.is_(None), Rollout.rests_until <= func.now())
+    found: Rollout | None = await session.scalar(
+        select(Rollout)
+        .where(or_(Rollout.next_step_at <= func.now(), Rollout.id.in_(tallied)), rested)
+        .order_by(Rollout.next_step_at.nulls_last(), Rollout.id)
+        .limit(1)
+        .with_for_update(skip_locked=True, key_share=True)
+    )
+    return found
+
+
+async def _postpone(database: Database, rollout_id: int) -> None:
+    async with database.write() as session:
+        later = func.now() + AFTER_A_FAILURE
+        await session.execute(
+            update(Rollout)
+            .where(Rollout.id == rollout_id)
+            .values(rests_until=later)
+            .execution_options(synchronize_session=False)
+        )
+
+
+async def _step(session: AsyncSession, rollout: Rollout, batch: int, stepped: Stepped) -> None:
+    if rollout.deleted:
+        await _fold(session, rollout)
+        rollout.next_step_at = None
+        return
+    match RolloutStatus(rollout.status):
+        case RolloutStatus.CREATING:
+            await _collect(session, rollout, batch)
+        case RolloutStatus.READY:
+            await _fold(session, rollout)
+            await _start_if_due(session, rollout)
+        case RolloutStatus.STARTING:
+            await session.execute(
+                update(RolloutGroup)
+                .where(RolloutGroup.rollout_id == rollout.id, RolloutGroup.status == GroupStatus.READY)
+                .values(status=GroupStatus.SCHEDULED)
+                .execution_options(synchronize_session=False)
+            )
+            rollout.status, rollout.started_at = RolloutStatus.RUNNING, func.now()
+            _due(rollout)
+        case RolloutStatus.RUNNING:
+            await _fold(session, rollout)
+            await _run(session, rollout, batch, stepped)
+        case RolloutStatus.STOPPING:
+            await _fold(session, rollout)
+            await _stop(session, rollout, batch, stepped)
+        case _:
+            await _fold(session, rollout)
+            await _close_groups(session, rollout)
+            rollout.next_step_at = None
+
+
+def _due(rollout: Rollout, after: timedelta = timedelta(0)) -> None:
+    rollout.next_step_at = func.now() + after
 
 
 def compatible(product: int | None) -> ColumnElement[bool]:
@@ -107,7 +157,7 @@ def runs_already(wanted: DistributionSet) -> ColumnElement[bool]:
     return or_(Target.installed_distribution_set_id == wanted.id, and_(told, typed))
 
 
-async def _collect(session: AsyncSession, rollout: Rollout, batch: int, stepped: Stepped) -> None:
+async def _collect(session: AsyncSession, rollout: Rollout, batch: int) -> None:
     """Fix who takes part, by keyset: `collected_up_to` is the last target id looked at."""
     groups = list(
         await session.scalars(
@@ -138,18 +188,17 @@ async def _collect(session: AsyncSession, rollout: Rollout, batch: int, stepped:
     )
     if len(found) == batch:
         rollout.collected_up_to = max(found)
-        _due(rollout, AT_ONCE, stepped)
+        _due(rollout)
         return
-    total = await session.scalar(
-        select(func.count()).select_from(RolloutTarget).where(RolloutTarget.rollout_id == rollout.id)
-    )
-    await _deal_out(session, rollout, groups, total or 0)
-    rollout.total_targets, rollout.status = total or 0, RolloutStatus.READY
-    _start_if_due(rollout)
+    await _deal_out(session, rollout, groups)
+    rollout.status = RolloutStatus.READY
+    await _start_if_due(session, rollout)
 
 
-async def _deal_out(session: AsyncSession, rollout: Rollout, groups: list[RolloutGroup], total: int) -> None:
+async def _deal_out(session: AsyncSession, rollout: Rollout, groups: list[RolloutGroup]) -> None:
     """Give each group its share, in target order, in one statement."""
+    mine = RolloutTarget.rollout_id == rollout.id
+    total = await session.scalar(select(func.count()).select_from(RolloutTarget).where(mine)) or 0
     percentages = [group.target_percentage for group in groups]
     if any(percentage is not None for percentage in percentages):
         sizes = split_by_percentage(total, [100.0 if one is None else one for one in percentages])
@@ -159,97 +208,121 @@ async def _deal_out(session: AsyncSession, rollout: Rollout, groups: list[Rollou
         await session.delete(group)
     groups = groups[: len(sizes)]
     position = (func.row_number().over(order_by=RolloutTarget.target_id) - 1).label("position")
-    ranked = select(RolloutTarget.target_id, position).where(RolloutTarget.rollout_id == rollout.id).subquery()
+    ranked = select(RolloutTarget.target_id, position).where(mine).subquery()
     bounds, end = [], 0
     for group, size in zip(groups, sizes, strict=True):
         end += size
-        group.total_targets, group.status = size, GroupStatus.READY
         bounds.append((ranked.c.position < end, group.id))
     await session.execute(
         update(RolloutTarget)
-        .where(RolloutTarget.rollout_id == rollout.id, RolloutTarget.target_id == ranked.c.target_id)
+        .where(mine, RolloutTarget.target_id == ranked.c.target_id)
         .values(group_id=case(*bounds, else_=groups[-1].id))
         .execution_options(synchronize_session=False)
     )
+    # Devices deleted meanwhile are gone from the members and on a slip, or neither: one statement sees both alike.
+    seen = delete(RolloutTally).where(RolloutTally.rollout_id == rollout.id).returning(RolloutTally.id).cte("seen")
+    members = select(RolloutTarget.group_id, func.count().label("members")).where(mine).group_by(RolloutTarget.group_id)
+    counted = {row.group_id: row.members for row in await session.execute(members.add_cte(seen))}
+    for group in groups:
+        group.total_targets, group.status = counted.get(group.id, 0), GroupStatus.READY
+    rollout.total_targets = sum(counted.values())
 
 
-def _start_if_due(rollout: Rollout) -> None:
-    if rollout.start_at is None:
-        rollout.next_step_at = None
-    elif rollout.start_at <= datetime.now(UTC):
-        rollout.status, rollout.next_step_at = RolloutStatus.STARTING, datetime.now(UTC)
-    else:
-        rollout.next_step_at = rollout.start_at
+async def _start_if_due(session: AsyncSession, rollout: Rollout) -> None:
+    rollout.next_step_at = rollout.start_at
+    if rollout.start_at is not None and await session.scalar(select(func.now() >= rollout.start_at)):
+        rollout.status = RolloutStatus.STARTING
 
 
-async def counted_groups(session: AsyncSession, rollout_id: int) -> list[Group]:
-    """The groups with their numbers, in order."""
-    ended = func.count().filter
-    numbers = (
-        select(
-            Action.rollout_group_id,
-            ended(Action.status == Status.FINISHED).label("finished"),
-            ended(Action.status == Status.ERROR).label("error"),
-            ended(Action.status == Status.CANCELED).label("cancelled"),
-        )
-        .where(Action.rollout_id == rollout_id)
-        .group_by(Action.rollout_group_id)
+async def _fold(session: AsyncSession, rollout: Rollout) -> None:
+    """Add to the groups what was tallied since the last step."""
+    slips = (
+        delete(RolloutTally)
+        .where(RolloutTally.rollout_id == rollout.id)
+        .returning(RolloutTally.group_id, *(getattr(RolloutTally, name) for name in COUNTS))
+        .cte("slips")
+    )
+    sums = select(slips.c.group_id, *(func.sum(slips.c[name]).label(name) for name in COUNTS)).group_by(
+        slips.c.group_id
+    )
+    summed = sums.cte("sums")
+    await session.execute(
+        update(RolloutGroup)
+        .where(RolloutGroup.id == summed.c.group_id)
+        .values({name: getattr(RolloutGroup, name) + summed.c[name] for name in COUNTS})
+        .execution_options(synchronize_session=False)
+    )
+    totals = select(func.sum(RolloutGroup.total_targets)).where(RolloutGroup.rollout_id == rollout.id)
+    rollout.total_targets = await session.scalar(totals) or 0
+
+
+async def counts_by_group(session: AsyncSession, rollout_id: int) -> list[tuple[RolloutGroup, dict[str, int]]]:
+    """The groups in order, each with its numbers (`COUNTS`) as they are now, whatever is folded in already."""
+    sums = {name: func.coalesce(func.sum(getattr(RolloutTally, name)), 0).label(name) for name in COUNTS}
+    late = (
+        select(RolloutTally.group_id, *sums.values())
+        .where(RolloutTally.rollout_id == rollout_id)
+        .group_by(RolloutTally.group_id)
         .subquery()
     )
     rows = await session.execute(
-        select(
-            RolloutGroup,
-            func.coalesce(numbers.c.finished, 0),
-            func.coalesce(numbers.c.error, 0),
-            func.coalesce(numbers.c.cancelled, 0),
-        )
-        .outerjoin(numbers, numbers.c.rollout_group_id == RolloutGroup.id)
+        select(RolloutGroup, *(getattr(RolloutGroup, name) + func.coalesce(late.c[name], 0) for name in COUNTS))
+        .outerjoin(late, late.c.group_id == RolloutGroup.id)
         .where(RolloutGroup.rollout_id == rollout_id)
         .order_by(RolloutGroup.position)
+        .execution_options(populate_existing=True)
     )
+    return [(group, dict(zip(COUNTS, numbers, strict=True))) for group, *numbers in rows]
+
+
+async def counted_groups(session: AsyncSession, rollout_id: int) -> list[Group]:
+    """The groups with their numbers, in order, as the planner wants them."""
     return [
         Group(
             group.id,
             group.status,
-            group.total_targets,
-            finished,
-            error,
-            cancelled,
+            number["total_targets"],
+            number["finished"],
+            number["error"],
+            number["cancelled"],
             group.success_threshold,
             group.error_threshold,
             group.error_action,
             group.success_action,
+            group.passed,
         )
-        for group, finished, error, cancelled in rows
+        for group, number in await counts_by_group(session, rollout_id)
     ]
 
 
 async def _run(session: AsyncSession, rollout: Rollout, batch: int, stepped: Stepped) -> None:
     """Carry out what the planner says; whatever is not finished today is due again."""
-    rollout.next_step_at = datetime.now(UTC) + LOOK_AGAIN
+    _due(rollout, LOOK_AGAIN)
     for step in decide(await counted_groups(session, rollout.id)):
         match step:
             case StartGroup(group_id):
                 await _start_group(session, rollout, group_id, batch, stepped)
             case EndGroup(group_id, status):
-                await _set_group(session, group_id, status)
-            case PauseRollout(reason):
+                await _set_group(session, group_id, status=status)
+            case PauseRollout(reason, passed):
                 rollout.status, rollout.pause_reason = RolloutStatus.PAUSED, reason
                 rollout.next_step_at = None
+                if passed is not None:
+                    await _set_group(session, passed, passed=True)
                 logger.info("rollout paused: %s", reason, extra={"rollout": rollout.id})
             case FinishRollout():
-                rollout.status, rollout.ended_at = RolloutStatus.FINISHED, datetime.now(UTC)
+                rollout.status, rollout.ended_at = RolloutStatus.FINISHED, func.now()
                 rollout.next_step_at = None
                 logger.info("rollout finished", extra={"rollout": rollout.id})
             case _:
                 assert_never(step)
 
 
-async def _set_group(session: AsyncSession, group_id: int, status: GroupStatus) -> None:
+async def _set_group(session: AsyncSession, group_id: int, **values: Any) -> None:
     await session.execute(
         update(RolloutGroup)
         .where(RolloutGroup.id == group_id)
-        .values(status=status)
+        .values(**values)
         .execution_options(synchronize_session=False)
     )
 
@@ -258,79 +331,41 @@ async def _close_groups(session: AsyncSession, rollout: Rollout) -> None:
     """Late feedback of a paused or stopped rollout may still end its groups."""
     for group in await counted_groups(session, rollout.id):
         if group.status == GroupStatus.RUNNING and group.ended:
-            await _set_group(session, group.id, GroupStatus.FINISHED)
+            await _set_group(session, group.id, status=GroupStatus.FINISHED)
 
 
 async def _start_group(session: AsyncSession, rollout: Rollout, group_id: int, batch: int, stepped: Stepped) -> None:
     """Create the group's next batch of actions; the group runs when all are there."""
     wanted = await session.get_one(DistributionSet, rollout.distribution_set_id)
-    started = select(Action.target_id).where(Action.rollout_id == rollout.id)
+    reached = select(RolloutGroup.started_up_to).where(RolloutGroup.id == group_id).scalar_subquery()
     rows = list(
         await session.execute(
             select(Target.id, Target.controller_id, runs_already(wanted).label("has"))
             .join(RolloutTarget, RolloutTarget.target_id == Target.id)
-            .where(RolloutTarget.group_id == group_id, Target.id.not_in(started))
-            .order_by(Target.id)
+            .where(RolloutTarget.group_id == group_id, RolloutTarget.target_id > reached)
+            .order_by(RolloutTarget.target_id)
             .limit(batch)
             .with_for_update(of=Target, key_share=True)
         )
     )
-    if rows:
-        await actions.supersede(session, [row.id for row in rows])
-        await _create_actions(session, rollout, group_id, rows)
-        stepped.ring += [row.controller_id for row in rows if not row.has]
-    if len(rows) == batch:
-        _due(rollout, AT_ONCE, stepped)
-        return
-    await _set_group(session, group_id, GroupStatus.RUNNING)
-    if all(row.has for row in rows):
-        _due(rollout, AT_ONCE, stepped)
-
-
-async def _create_actions(session: AsyncSession, rollout: Rollout, group_id: int, rows: list[Any]) -> None:
-    now = datetime.now(UTC)
-    values = [
-        {
-            "tenant_id": rollout.tenant_id,
-            "target_id": row.id,
-            "distribution_set_id": rollout.distribution_set_id,
-            "rollout_id": rollout.id,
-            "rollout_group_id": group_id,
-            "status": Status.FINISHED if row.has else Status.RUNNING,
-            "active": not row.has,
-            "action_type": rollout.action_type,
-            "weight": rollout.weight,
-            "already_installed": bool(row.has),
-            "started_at": now,
-            "ended_at": now if row.has else None,
-            "created_by": rollout.created_by,
-        }
-        for row in rows
-    ]
-    made = await session.execute(
-        insert(Action).on_conflict_do_nothing().returning(Action.id, Action.already_installed), values
+    order = Order(
+        rollout.tenant_id,
+        rollout.distribution_set_id,
+        rollout.action_type,
+        rollout.created_by,
+        f"started by rollout {rollout.name}",
+        rollout.id,
+        group_id,
+        rollout.weight,
     )
-    lines = [
-        {
-            "action_id": action_id,
-            "status": Status.FINISHED if has else Status.RUNNING,
-            "messages": ["the device already runs this version" if has else f"started by rollout {rollout.name}"],
-        }
-        for action_id, has in made
-    ]
-    if lines:
-        await session.execute(insert(ActionStatus), lines)
-    ready, has = [row.id for row in rows if not row.has], [row.id for row in rows if row.has]
-    set_id = rollout.distribution_set_id
-    for ids, status in ((ready, "pending"), (has, "in_sync")):
-        if not ids:
-            continue
-        changes: dict[str, Any] = {"assigned_distribution_set_id": set_id, "update_status": status}
-        if status == "in_sync":
-            changes["installed_distribution_set_id"] = set_id
-        await session.execute(
-            update(Target).where(Target.id.in_(ids)).values(**changes).execution_options(synchronize_session=False)
-        )
+    await actions.begin(session, order, [row.id for row in rows if not row.has])
+    await actions.begin(session, order, [row.id for row in rows if row.has], have_it=True)
+    stepped.ring += [row.controller_id for row in rows if not row.has]
+    if len(rows) == batch:
+        await _set_group(session, group_id, started_up_to=rows[-1].id)
+        _due(rollout)
+        return
+    await _set_group(session, group_id, status=GroupStatus.RUNNING)
 
 
 async def _stop(session: AsyncSession, rollout: Rollout, batch: int, stepped: Stepped) -> None:
@@ -340,25 +375,15 @@ async def _stop(session: AsyncSession, rollout: Rollout, batch: int, stepped: St
             select(Action.id, Target.controller_id)
             .join(Target, Target.id == Action.target_id)
             .where(Action.rollout_id == rollout.id, Action.active, Action.status != Status.CANCELING)
-            .order_by(Target.id)
+            .order_by(Action.target_id)
             .limit(batch)
-            # Targets guard their actions (lock order in application/actions.py).
-            .with_for_update(of=Target, key_share=True)
+            .with_for_update(of=(Target, Action), key_share=True)
         )
     )
     if rows:
-        # What ended while its target was waited for stays as it ended.
-        stopped = await session.scalars(
-            update(Action)
-            .where(Action.id.in_([row.id for row in rows]), Action.active)
-            .values(status=Status.CANCELING)
-            .returning(Action.id)
-            .execution_options(synchronize_session=False)
-        )
-        lines = [{"action_id": one, "status": Status.CANCELING, "messages": ["rollout stopped"]} for one in stopped]
-        if lines:
-            await session.execute(insert(ActionStatus), lines)
+        await actions.cancel_all(session, [row.id for row in rows], "rollout stopped")
         stepped.ring += [row.controller_id for row in rows]
-        _due(rollout, AT_ONCE, stepped)
+        _due(rollout)
         return
-    rollout.status, rollout.ended_at, rollout.next_step_at = RolloutStatus.STOPPED, datetime.now(UTC), None
+    rollout.status, rollout.ended_at, rollout.next_step_at = RolloutStatus.STOPPED, func.now(), None
+    await _close_groups(session, rollout)

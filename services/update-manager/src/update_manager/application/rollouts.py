@@ -1,7 +1,7 @@
 """Rollouts: create, preview, steer. What happens next is the engine's business."""
 
 from dataclasses import dataclass
-from datetime import UTC, datetime
+from datetime import datetime
 from typing import Any, Final
 
 from sqlalchemy import case, func, not_, or_, select
@@ -115,7 +115,6 @@ async def create(session: AsyncSession, who: Principal, plan: RolloutPlan) -> Ro
     """A rollout whose targets the engine will collect; raises NotFound, IncompleteDistributionSet, EmptyRollout."""
     wanted = await require_installable(session, who.tenant_id, plan.set_id)
     _require_audience(await _audience(session, who, plan, wanted), plan)
-    now = datetime.now(UTC)
     rollout = Rollout(
         tenant_id=who.tenant_id,
         name=plan.name,
@@ -126,8 +125,8 @@ async def create(session: AsyncSession, who: Principal, plan: RolloutPlan) -> Ro
         action_type=plan.action_type,
         start_at=plan.start_at,
         weight=plan.weight,
-        next_step_at=now,
-        created_at=now,
+        # The database's clock, like the devices': who is older than the rollout takes part.
+        next_step_at=func.now(),
         created_by=who.username,
         last_modified_by=who.username,
     )
@@ -159,7 +158,7 @@ async def create(session: AsyncSession, who: Principal, plan: RolloutPlan) -> Ro
 async def find(session: AsyncSession, who: Principal, identifier: int, *, lock: bool = False) -> Rollout:
     """The rollout; raises NotFound."""
     query = select(Rollout).where(Rollout.tenant_id == who.tenant_id, Rollout.id == identifier, ~Rollout.deleted)
-    found: Rollout | None = await session.scalar(query.with_for_update() if lock else query)
+    found: Rollout | None = await session.scalar(query.with_for_update(key_share=True) if lock else query)
     if found is None:
         raise NotFound(f"there is no rollout {identifier}")
     return found
@@ -168,7 +167,6 @@ async def find(session: AsyncSession, who: Principal, identifier: int, *, lock: 
 async def move(session: AsyncSession, who: Principal, identifier: int, to: RolloutStatus, verb: str) -> Rollout:
     """Start, pause, resume or stop; raises IllegalRolloutState with what is possible instead."""
     rollout = await find(session, who, identifier, lock=True)
-    now = datetime.now(UTC)
     current = RolloutStatus(rollout.status)
     resuming = verb == "resume"
     if (
@@ -179,7 +177,7 @@ async def move(session: AsyncSession, who: Principal, identifier: int, to: Rollo
         raise IllegalRolloutState(
             f"a rollout that is {current} cannot {verb}", status=str(current), hint=_HINTS.get(current, "")
         )
-    rollout.status, rollout.next_step_at = to, now
+    rollout.status, rollout.next_step_at, rollout.rests_until = to, func.now(), None
     rollout.last_modified_by = who.username
     if to == RolloutStatus.PAUSED:
         rollout.pause_reason, rollout.next_step_at = f"by {who.username}", None

@@ -1,7 +1,11 @@
-"""What gateways and proxies report, written to PostgreSQL in batches: each event once, in order per device."""
+"""What gateways and proxies report, written to PostgreSQL in batches: each event once, in order per device.
+
+A batch loads (and locks, in the one order of `application.actions`) the devices and actions it speaks of, works in
+memory, and writes in a handful of statements, however many events there are.
+"""
 
 import json
-import logging
+from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import Any, Final
 
@@ -10,17 +14,32 @@ from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from update_manager.adapters.db.tables import Action, Target, TargetEvent, Tenant
-
-logger = logging.getLogger(__name__)
+from update_manager.application.actions import one_of
+from update_manager.domain.texts import storable
 
 KINDS: Final = frozenset({"presence", "telemetry", "phase", "progress", "trace"})
 MAX_TEXT: Final = 512
 MAX_TELEMETRY: Final = 64
 TRACES_KEPT: Final = 500
+# Beyond this a JSON number is no exact integer any more, and a sum of a fleet's would not fit a bigint.
+MAX_NUMBER: Final = 2**48
+NUMBERS: Final = ("offset", "size", "bytesOnAir", "repeatedBytes", "restarts", "rateBytesPerSecond")
+WRITTEN: Final = (
+    "id",
+    "presence_state",
+    "last_seen_at",
+    "expected_by",
+    "queue_mode",
+    "lwm2m_version",
+    "address",
+    "telemetry",
+    "last_modified_at",
+)
+NEVER_BACK: Final = ("offset", "bytesOnAir", "repeatedBytes", "restarts")
 
 
 class Malformed(ValueError):
-    """An event that will never make sense; it is dropped with a log line."""
+    """An event that will never make sense; it goes to the dead letters."""
 
 
 def parse(raw: bytes) -> dict[str, Any]:
@@ -29,154 +48,169 @@ def parse(raw: bytes) -> dict[str, Any]:
         event = json.loads(raw)
         if not isinstance(event, dict) or event["type"] not in KINDS:
             raise Malformed("unknown type")
-        event["at"] = datetime.fromtimestamp(int(event["at"]) / 1000, UTC)
-        event["id"] = str(event["id"])[:64]
-        event["controllerId"] = str(event["controllerId"])[:256]
-        event["tenant"] = str(event["tenant"])
+        event["at"] = _moment(event["at"])
+        for name, limit in (("id", 64), ("controllerId", 256), ("tenant", 40)):
+            event[name] = storable(event[name], limit)
+        if not event["id"]:
+            raise Malformed("an event has an id")
         return event
-    except (ValueError, KeyError, TypeError, OverflowError, OSError) as error:
-        raise Malformed(str(error)) from error
+    except (ValueError, KeyError, TypeError, OverflowError, OSError, RecursionError) as error:
+        raise Malformed(f"{type(error).__name__}: {error}") from error
 
 
-def clean(value: Any, limit: int = MAX_TEXT) -> str:
-    """Device text as PostgreSQL can hold it: no NUL, no lone surrogates, bounded."""
-    return str(value).replace("\0", "").encode("utf-8", "replace").decode()[:limit]
+def _moment(millis: Any) -> datetime:
+    return datetime.fromtimestamp(int(millis) / 1000, UTC)
 
 
-async def store(session: AsyncSession, events: list[dict[str, Any]]) -> None:
-    """Write a batch; events of unknown controllers are dropped (their poll creates them first)."""
-    names = {(event["tenant"], event["controllerId"]) for event in events}
+def _number(value: Any) -> int | None:
+    """A count a device may name; None for anything else (True is no number)."""
+    return value if type(value) is int and 0 <= value < MAX_NUMBER else None
+
+
+@dataclass
+class _Batch:
+    """What a batch of events is applied to, and the lines of history it adds."""
+
+    targets: dict[tuple[str, str], Target]
+    actions: dict[int, Action]
+    known: set[str]
+    lines: list[dict[str, Any]] = field(default_factory=list)
+    traced: set[int] = field(default_factory=set)
+
+    def own_action(self, target: Target, event: dict[str, Any]) -> Action | None:
+        """The action the event speaks of, if it is this device's."""
+        action = self.actions.get(_number(event.get("actionId")) or 0)
+        return action if action is not None and action.target_id == target.id else None
+
+    def line(
+        self,
+        target: Target,
+        event: dict[str, Any],
+        kind: str,
+        text: str,
+        action_id: int | None = None,
+        details: dict[str, Any] | None = None,
+    ) -> bool:
+        """Add a line of history; False when this event was written before."""
+        if event["id"] in self.known:
+            return False
+        self.known.add(event["id"])
+        row = {"id": event["id"], "target_id": target.id, "at": event["at"], "kind": kind}
+        self.lines.append({**row, "action_id": action_id, "text": text, "details": details or {}})
+        return True
+
+
+async def store(session: AsyncSession, events: list[dict[str, Any]]) -> set[int]:
+    """Write a batch; returns the targets that have new traces. Events of unknown controllers are dropped: there is
+    nobody to hang them on, and a gateway polls for a device (which makes it known) before it reports."""
+    batch = await _load(session, events)
+    for event in events:
+        target = batch.targets.get((event["tenant"], event["controllerId"]))
+        if target is not None:
+            _HANDLERS[event["type"]](batch, target, event)
+    # The device was heard of; that is no modification of the target by anybody, so the row's own date is written back.
+    changed = [target for target in batch.targets.values() if session.is_modified(target)]
+    rows = [{name: getattr(target, name) for name in WRITTEN} for target in changed]
+    for target in changed:
+        session.expunge(target)
+    if rows:
+        await session.execute(update(Target), rows)
+    if batch.lines:
+        await session.execute(insert(TargetEvent).on_conflict_do_nothing(), batch.lines)
+    return batch.traced
+
+
+async def _load(session: AsyncSession, events: list[dict[str, Any]]) -> _Batch:
+    """Lock and read the devices and actions the events speak of; see which events were written before."""
     rows = await session.execute(
-        select(Tenant.name, Target.controller_id, Target.id)
+        select(Tenant.name, Target)
         .join(Target, Target.tenant_id == Tenant.id)
-        .where(Target.controller_id.in_({name for _, name in names}))
+        .where(Target.controller_id.in_({event["controllerId"] for event in events}))
         .order_by(Target.id)
         .with_for_update(of=Target, key_share=True)
     )
-    ids = {(tenant, name): identifier for tenant, name, identifier in rows}
-    for event in events:
-        target_id = ids.get((event["tenant"], event["controllerId"]))
-        if target_id is not None:
-            await _HANDLERS[event["type"]](session, target_id, event)
+    targets = {(tenant, target.controller_id): target for tenant, target in rows}
+    numbers = {_number(event.get("actionId")) for event in events} - {None}
+    wanted = one_of(Action.id, sorted(number for number in numbers if number is not None))
+    mine = one_of(Action.target_id, sorted(target.id for target in targets.values()))
+    actions = await session.scalars(select(Action).where(wanted, mine).with_for_update(key_share=True))
+    known = await session.scalars(select(TargetEvent.id).where(TargetEvent.id.in_({event["id"] for event in events})))
+    return _Batch(targets, {action.id: action for action in actions}, set(known))
 
 
-async def _presence(session: AsyncSession, target_id: int, event: dict[str, Any]) -> None:
-    state = "offline" if event.get("state") == "offline" else "online"
-    expected = event.get("expectedBy")
+def _presence(batch: _Batch, target: Target, event: dict[str, Any]) -> None:
     # An older event that arrives late must not undo a newer one.
-    fresh = Target.last_seen_at.is_(None) | (Target.last_seen_at <= event["at"])
-    previous = await session.scalar(select(Target.presence_state).where(Target.id == target_id))
-    await session.execute(
-        update(Target)
-        .where(Target.id == target_id, fresh)
-        .values(
-            presence_state=state,
-            last_seen_at=event["at"],
-            expected_by=datetime.fromtimestamp(expected / 1000, UTC) if isinstance(expected, int) else None,
-            queue_mode=bool(event.get("queueMode")),
-            lwm2m_version=clean(event.get("lwm2mVersion", ""), 16) or None,
-            address=f"coap://{clean(event.get('address', ''), 100)}",
-        )
-        .execution_options(synchronize_session=False)
-    )
-    if previous != state:
-        text = "came online" if state == "online" else "went offline"
-        await _event(session, target_id, event, "presence", text)
+    if target.last_seen_at is not None and target.last_seen_at > event["at"]:
+        return
+    state = "offline" if event.get("state") == "offline" else "online"
+    if target.presence_state != state:
+        batch.line(target, event, "presence", "came online" if state == "online" else "went offline")
+    expected = _number(event.get("expectedBy"))
+    target.presence_state, target.last_seen_at = state, event["at"]
+    target.expected_by = None if expected is None or expected > 253402300799999 else _moment(expected)
+    target.queue_mode = bool(event.get("queueMode"))
+    target.lwm2m_version = storable(event.get("lwm2mVersion", ""), 16) or None
+    if event.get("address"):
+        target.address = f"coap://{storable(event['address'], 100)}"
 
 
-async def _telemetry(session: AsyncSession, target_id: int, event: dict[str, Any]) -> None:
+def _telemetry(batch: _Batch, target: Target, event: dict[str, Any]) -> None:
     resources = event.get("resources")
     if not isinstance(resources, dict):
         return
-    told = {clean(path, 40): clean(value, 128) for path, value in list(resources.items())[:MAX_TELEMETRY]}
-    before = await session.scalar(select(Target.telemetry).where(Target.id == target_id).with_for_update())
-    merged = {**(before or {}), **told}
-    if len(merged) > MAX_TELEMETRY * 4:
-        merged = told
-    await session.execute(
-        update(Target)
-        .where(Target.id == target_id)
-        .values(telemetry=merged, last_seen_at=func.greatest(Target.last_seen_at, event["at"]))
-        .execution_options(synchronize_session=False)
-    )
-    old, new = (before or {}).get("/3/0/3"), told.get("/3/0/3")
+    told = {storable(path, 40): storable(value, 128) for path, value in list(resources.items())[:MAX_TELEMETRY]}
+    before = target.telemetry or {}
+    merged = {**before, **told}
+    target.telemetry = told if len(merged) > MAX_TELEMETRY * 4 else merged
+    if target.last_seen_at is None or target.last_seen_at < event["at"]:
+        target.last_seen_at = event["at"]
+    old, new = before.get("/3/0/3"), told.get("/3/0/3")
     if new and old and new != old:
-        await _event(session, target_id, event, "firmware", f"firmware changed from {old} to {new}")
+        batch.line(target, event, "firmware", f"firmware changed from {old} to {new}")
 
 
-async def _own_action(session: AsyncSession, target_id: int, event: dict[str, Any]) -> Action | None:
-    action_id = event.get("actionId")
-    if not isinstance(action_id, int):
-        return None
-    found: Action | None = await session.scalar(
-        select(Action).where(Action.id == action_id, Action.target_id == target_id).with_for_update()
-    )
-    return found
-
-
-async def _phase(session: AsyncSession, target_id: int, event: dict[str, Any]) -> None:
-    action = await _own_action(session, target_id, event)
+def _phase(batch: _Batch, target: Target, event: dict[str, Any]) -> None:
+    action = batch.own_action(target, event)
     if action is None:
         return
-    phase, text = clean(event.get("phase", ""), 24), clean(event.get("text", ""))
-    details = {key: event.get(key) for key in ("phase", "state", "result", "cause") if event.get(key) is not None}
-    if await _event(session, target_id, event, "phase", text, action.id, details):
+    phase, text = storable(event.get("phase", ""), 24), storable(event.get("text", ""), MAX_TEXT)
+    details: dict[str, Any] = {"phase": phase}
+    for name in ("state", "result", "cause"):
+        if (value := event.get(name)) is not None:
+            details[name] = value if _number(value) is not None else storable(value, 64)
+    if batch.line(target, event, "phase", text, action.id, details):
         action.phase = phase
         if event.get("cause") and action.cause is None:
-            action.cause, action.cause_text = clean(event["cause"], 64), text
+            action.cause, action.cause_text = storable(event["cause"], 64), text
 
 
-async def _progress(session: AsyncSession, target_id: int, event: dict[str, Any]) -> None:
-    action = await _own_action(session, target_id, event)
+def _progress(batch: _Batch, target: Target, event: dict[str, Any]) -> None:
+    action = batch.own_action(target, event)
     if action is None:
         return
-    numbers = ("offset", "size", "bytesOnAir", "repeatedBytes", "restarts", "rateBytesPerSecond")
-    told = {key: event[key] for key in numbers if isinstance(event.get(key), int) and event[key] >= 0}
+    told = {name: value for name in NUMBERS if (value := _number(event.get(name))) is not None}
     before = action.download or {}
     if told.get("size") != before.get("size", told.get("size")):
         before = {}
     # Reports may overtake each other; a download never goes backwards on the screen.
-    merged = {**told}
-    for key in ("offset", "bytesOnAir", "repeatedBytes", "restarts"):
-        merged[key] = max(told.get(key, 0), before.get(key, 0))
+    merged = {**told, **{name: max(told.get(name, 0), before.get(name, 0)) for name in NEVER_BACK}}
     size = merged.get("size") or 0
-    merged["percent"] = merged["offset"] * 100 // size if size else 0
+    merged["percent"] = min(100, merged["offset"] * 100 // size) if size else 0
     action.download = merged
 
 
-async def _trace(session: AsyncSession, target_id: int, event: dict[str, Any]) -> None:
+def _trace(batch: _Batch, target: Target, event: dict[str, Any]) -> None:
     direction = "out" if event.get("direction") == "out" else "in"
     details = {"direction": direction, "ok": bool(event.get("ok", True))}
-    await _event(session, target_id, event, "trace", clean(event.get("text", "")), None, details)
+    if batch.line(target, event, "trace", storable(event.get("text", ""), MAX_TEXT), None, details):
+        batch.traced.add(target.id)
 
 
-async def _event(
-    session: AsyncSession,
-    target_id: int,
-    event: dict[str, Any],
-    kind: str,
-    text: str,
-    action_id: int | None = None,
-    details: dict[str, Any] | None = None,
-) -> bool:
-    """Write a line of history; False when this event was written before."""
-    row = {
-        "id": event["id"],
-        "target_id": target_id,
-        "action_id": action_id,
-        "at": event["at"],
-        "kind": kind,
-        "text": text,
-        "details": details or {},
-    }
-    statement = insert(TargetEvent).values(**row).on_conflict_do_nothing().returning(TargetEvent.id)
-    return (await session.execute(statement)).first() is not None
-
-
-async def trim(session: AsyncSession) -> int:
-    """Keep the newest traces of each device; returns how many went."""
+async def trim(session: AsyncSession, target_ids: set[int]) -> int:
+    """Keep the newest traces of these devices; returns how many went."""
+    mine = (TargetEvent.kind == "trace", one_of(TargetEvent.target_id, sorted(target_ids)))
     rank = func.row_number().over(partition_by=TargetEvent.target_id, order_by=TargetEvent.at.desc())
-    ranked = select(TargetEvent.id, rank.label("rank")).where(TargetEvent.kind == "trace").subquery()
+    ranked = select(TargetEvent.id, rank.label("rank")).where(*mine).subquery()
     gone = await session.execute(
         delete(TargetEvent).where(TargetEvent.id.in_(select(ranked.c.id).where(ranked.c.rank > TRACES_KEPT)))
     )

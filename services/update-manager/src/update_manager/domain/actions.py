@@ -1,11 +1,11 @@
 """An action's states and what feedback does to it: hawkBit's rules as one table (device API, section feedback).
 
-    scheduled -> running -> finished | error
-                   |  ^
+    scheduled -> running -> retrieved -> download -> downloaded -> finished | error
+                   |  ^     (each may be skipped)
                    v  | (cancel rejected)
                 canceling -> canceled
 
-`download` and `downloaded` are steps of a running action; everything else a device says is only a line in the log.
+Everything else a device says is only a line in the log. A download-only action has done its work at `downloaded`.
 """
 
 from dataclasses import dataclass
@@ -14,7 +14,7 @@ from typing import Final
 
 
 class Status(StrEnum):
-    """hawkBit's action status, in lower case."""
+    """hawkBit's action status, in lower case; `warning` and `cancel_rejected` are seen on lines of the log only."""
 
     SCHEDULED = "scheduled"
     RUNNING = "running"
@@ -29,29 +29,41 @@ class Status(StrEnum):
     ERROR = "error"
 
 
+class IllegalMove(ValueError):
+    """A move the table does not have: a mistake of ours, never of a device."""
+
+
 ENDED: Final = frozenset({Status.FINISHED, Status.ERROR, Status.CANCELED})
-UNDER_WAY: Final = frozenset({Status.RUNNING, Status.RETRIEVED, Status.DOWNLOAD, Status.DOWNLOADED, Status.WARNING})
+UNDER_WAY: Final = frozenset({Status.RUNNING, Status.RETRIEVED, Status.DOWNLOAD, Status.DOWNLOADED})
+_ANY_TIME: Final = frozenset({Status.FINISHED, Status.ERROR, Status.CANCELING, Status.CANCELED})
 
 TRANSITIONS: Final[dict[Status, frozenset[Status]]] = {
     Status.SCHEDULED: frozenset({Status.RUNNING, Status.FINISHED, Status.CANCELED}),
-    **{
-        status: (UNDER_WAY - {status}) | {Status.FINISHED, Status.ERROR, Status.CANCELING, Status.CANCELED}
-        for status in sorted(UNDER_WAY)
-    },
+    Status.RUNNING: _ANY_TIME | {Status.RETRIEVED, Status.DOWNLOAD, Status.DOWNLOADED},
+    Status.RETRIEVED: _ANY_TIME | {Status.DOWNLOAD, Status.DOWNLOADED},
+    Status.DOWNLOAD: _ANY_TIME | {Status.DOWNLOADED},
+    Status.DOWNLOADED: _ANY_TIME,
     Status.CANCELING: frozenset({Status.CANCELED, Status.RUNNING, Status.FINISHED, Status.ERROR}),
     Status.CANCELED: frozenset(),
-    Status.CANCEL_REJECTED: frozenset(),
     Status.FINISHED: frozenset(),
     Status.ERROR: frozenset(),
 }
 
 
+def move(current: str, to: Status) -> Status:
+    """`to`, when the table allows it; raises IllegalMove."""
+    if to not in TRANSITIONS.get(Status(current), frozenset()):
+        raise IllegalMove(f"an action cannot go from {current} to {to}")
+    return to
+
+
 @dataclass(frozen=True, slots=True)
 class Outcome:
-    """What a feedback means: the action's next status (None: unchanged) and the status of the log line."""
+    """What a feedback means: the next status (None: unchanged), the status of the log line, and whether it is over."""
 
     status: Status | None
     logged: Status
+    closes: bool = False
 
 
 _EXECUTIONS: Final[dict[str, Outcome]] = {
@@ -61,32 +73,38 @@ _EXECUTIONS: Final[dict[str, Outcome]] = {
     "download": Outcome(Status.DOWNLOAD, Status.DOWNLOAD),
     "downloaded": Outcome(Status.DOWNLOADED, Status.DOWNLOADED),
     "rejected": Outcome(None, Status.WARNING),
-    # hawkBit only notes it; devices that cannot say "closed" stayed stuck for ever (hawkBit issue 952).
+    # Only noted: a device that cancels by itself says `closed` (hawkBit issue 952).
     "canceled": Outcome(None, Status.CANCELED),
 }
 EXECUTIONS: Final = frozenset({*_EXECUTIONS, "closed"})
 FINISHED_WORDS: Final = frozenset({"success", "failure", "none"})
 
 
-def of_deployment(current: str, execution: str, finished: str) -> Outcome:
-    """What feedback to deploymentBase does; a step backwards (late `download`) is only logged."""
+def takes_deployment_feedback(status: str, action_type: str, execution: str, *, active: bool) -> bool:
+    """Whether feedback still counts; a download-only action may be told later how the installation went."""
+    return active or (status == Status.DOWNLOADED and action_type == "downloadonly" and execution == "closed")
+
+
+def of_deployment(current: str, execution: str, finished: str, action_type: str = "forced") -> Outcome:
+    """What feedback to deploymentBase does; a step that would lead back is only logged."""
     if execution == "closed":
         end = Status.ERROR if finished == "failure" else Status.FINISHED
-        return Outcome(end, end)
+        return Outcome(end, end, closes=True)
     outcome = _EXECUTIONS[execution]
-    if outcome.status is None or Status(current) == Status.CANCELING:
+    if outcome.status is None or outcome.status not in TRANSITIONS[Status(current)]:
         return Outcome(None, outcome.logged)
-    if current == Status.DOWNLOADED and outcome.status == Status.DOWNLOAD:
-        return Outcome(None, outcome.logged)
+    if outcome.status == Status.DOWNLOADED and action_type == "downloadonly":
+        return Outcome(outcome.status, outcome.logged, closes=True)
     return outcome
 
 
 def of_cancel(execution: str, finished: str) -> Outcome:
     """What feedback to cancelAction does."""
     if execution == "closed" and finished != "failure":
-        return Outcome(Status.CANCELED, Status.CANCELED)
+        return Outcome(Status.CANCELED, Status.CANCELED, closes=True)
+    # hawkBit only logs this, and devices that cannot say `closed` stay stuck (its issue 952).
     if execution == "canceled" and finished == "success":
-        return Outcome(Status.CANCELED, Status.CANCELED)
+        return Outcome(Status.CANCELED, Status.CANCELED, closes=True)
     if execution in ("closed", "rejected"):
         return Outcome(Status.RUNNING, Status.CANCEL_REJECTED)
     return Outcome(None, Status.WARNING)

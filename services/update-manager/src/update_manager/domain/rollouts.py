@@ -5,8 +5,9 @@
                                       v  |
                                     paused        any of them -> stopped
 
-A group ends its wait when finished / total reaches the success threshold: the next group starts. It pauses the rollout
-when errors / total exceed the error threshold. It is finished when each of its actions has ended.
+A group ends its wait when finished / total reaches the success threshold: then the next group starts, or the rollout
+pauses if the group's success action says so. It pauses the rollout when errors / total exceed the error threshold. It
+is finished when each of its actions has ended.
 """
 
 from collections.abc import Sequence
@@ -52,7 +53,10 @@ TRANSITIONS: Final[dict[RolloutStatus, frozenset[RolloutStatus]]] = {
 
 @dataclass(frozen=True, slots=True)
 class Group:
-    """A group's numbers; thresholds in percent, `error_threshold` None never pauses."""
+    """A group's numbers; thresholds in percent, `error_threshold` None never pauses.
+
+    `passed`: its success action was carried out, so that a rollout resumed after it goes on.
+    """
 
     id: int
     status: str
@@ -64,6 +68,7 @@ class Group:
     error_threshold: int | None
     error_action: str = "PAUSE"
     success_action: str = "NEXTGROUP"
+    passed: bool = False
 
     @property
     def ended(self) -> bool:
@@ -98,9 +103,10 @@ class EndGroup:
 
 @dataclass(frozen=True, slots=True)
 class PauseRollout:
-    """Stop before the next group; `reason` is for the operator."""
+    """Stop before the next group; `reason` is for the operator, `passed` the group whose success asks for it."""
 
     reason: str
+    passed: int | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -108,6 +114,7 @@ class FinishRollout:
     """Everything has ended."""
 
 
+_NOT_STARTED: Final = (GroupStatus.SCHEDULED, GroupStatus.READY)
 Step = StartGroup | EndGroup | PauseRollout | FinishRollout
 
 
@@ -115,6 +122,7 @@ def decide(groups: Sequence[Group]) -> tuple[Step, ...]:
     """Next steps of a running rollout; groups in order. An empty answer means: wait."""
     steps: list[Step] = []
     may_start = True
+    waiting = any(group.status in _NOT_STARTED for group in groups)
     for group in groups:
         if group.status == GroupStatus.RUNNING:
             if group.failed and group.error_action == "PAUSE":
@@ -125,9 +133,10 @@ def decide(groups: Sequence[Group]) -> tuple[Step, ...]:
             if group.ended:
                 steps.append(EndGroup(group.id, GroupStatus.FINISHED))
             may_start = may_start and group.succeeded
-            if group.ended and group.success_action == "PAUSE" and any(one.status == "scheduled" for one in groups):
-                return (*steps, PauseRollout("the group is done; the rollout pauses after it, as planned"))
-        elif group.status in (GroupStatus.SCHEDULED, GroupStatus.READY):
+            if group.succeeded and group.success_action == "PAUSE" and not group.passed and waiting:
+                reason = "the group has reached its success threshold; the rollout pauses after it, as planned"
+                return (*steps, PauseRollout(reason, passed=group.id))
+        elif group.status in _NOT_STARTED:
             if may_start:
                 steps.append(StartGroup(group.id))
             return tuple(steps)

@@ -1,8 +1,11 @@
-"""A stored file over HTTP: whole or one range, ETag, If-Match, If-None-Match, If-Range (RFC 9110 section 14)."""
+"""A stored file over HTTP: whole, one range or several, ETag and conditions (RFC 9110 sections 13 and 14)."""
 
 import re
+import secrets
+from collections.abc import AsyncIterator
 from email.utils import format_datetime
 from pathlib import Path
+from typing import Final
 from urllib.parse import quote
 
 from fastapi import Request, Response
@@ -12,12 +15,18 @@ from update_manager.adapters.artifact_store import chunks
 from update_manager.adapters.db.tables import Artifact
 from update_manager.errors import ArtifactBinaryMissing
 
-_RANGE = re.compile(r"bytes=(\d*)-(\d*)")
+BINARY: Final = "application/octet-stream"
+# Delta clients (zchunk, rdiff) ask for many pieces at once; more than this, or more than the file, is the file.
+MAX_RANGES: Final = 256
+_SPEC: Final = re.compile(r"(\d*)-(\d*)", re.ASCII)
+
+Span = tuple[int, int]
 
 
 def serve(request: Request, artifact: Artifact, path: Path) -> Response:
     """Answer a GET or HEAD; a blob that is gone is reported (410), never served wrong."""
-    if not path.is_file() or path.stat().st_size != artifact.size:
+    size = artifact.size
+    if not path.is_file() or path.stat().st_size != size:
         raise ArtifactBinaryMissing(f"the bytes of {artifact.filename} are missing from the artifact store")
     etag = f'"{artifact.sha1}"'
     headers = {
@@ -30,41 +39,68 @@ def serve(request: Request, artifact: Artifact, path: Path) -> Response:
     match, none_match = request.headers.get("if-match"), request.headers.get("if-none-match")
     if match is not None and not _lists(match, etag):
         return Response(status_code=412, headers=headers)
-    if none_match is not None and _lists(none_match, etag):
+    if none_match is not None and _lists(none_match.replace("W/", ""), etag):
         return Response(status_code=304, headers=headers)
-    span = (0, artifact.size - 1)
-    status = 200
-    if_range = request.headers.get("if-range")
-    asked = request.headers.get("range")
-    if asked is not None and if_range in (None, etag, headers["Last-Modified"]):
-        wanted = wanted_range(asked, artifact.size)
-        if wanted is None:
-            return Response(status_code=416, headers={**headers, "Content-Range": f"bytes */{artifact.size}"})
-        span = wanted
-        if span != (0, artifact.size - 1) or _RANGE.fullmatch(asked.strip()):
-            status = 206
-            headers["Content-Range"] = f"bytes {span[0]}-{span[1]}/{artifact.size}"
-    length = span[1] - span[0] + 1
-    headers["Content-Length"] = str(length)
     if request.method == "HEAD":
-        return Response(status_code=status, headers=headers, media_type="application/octet-stream")
-    return StreamingResponse(
-        chunks(path, span[0], length), status_code=status, headers=headers, media_type="application/octet-stream"
-    )
+        # Ranges are defined for GET alone (section 14.2).
+        return Response(status_code=200, headers={**headers, "Content-Length": str(size)}, media_type=BINARY)
+    asked = request.headers.get("range")
+    fresh = request.headers.get("if-range") in (None, etag, headers["Last-Modified"])
+    spans = wanted_ranges(asked, size) if asked is not None and fresh else None
+    if spans is None:
+        headers["Content-Length"] = str(size)
+        return StreamingResponse(chunks(path, 0, size), headers=headers, media_type=BINARY)
+    if not spans:
+        return Response(status_code=416, headers={**headers, "Content-Range": f"bytes */{size}"})
+    if len(spans) > 1:
+        return _several(path, spans, size, headers)
+    [(first, last)] = spans
+    headers |= {"Content-Range": f"bytes {first}-{last}/{size}", "Content-Length": str(last - first + 1)}
+    return StreamingResponse(chunks(path, first, last - first + 1), 206, headers=headers, media_type=BINARY)
 
 
 def _lists(header: str, etag: str) -> bool:
-    return "*" in header or etag in (part.strip() for part in header.split(","))
+    return header.strip() == "*" or etag in (part.strip() for part in header.split(","))
 
 
-def wanted_range(header: str, size: int) -> tuple[int, int] | None:
-    """First and last byte of a single range; the whole file for forms not served, None when it cannot be satisfied."""
-    found = _RANGE.fullmatch(header.strip())
-    if found is None or found.groups() == ("", ""):
-        return 0, size - 1
-    first, last = found.groups()
-    if not first:
-        return (max(0, size - int(last)), size - 1) if int(last) else None
-    start = int(first)
-    end = min(int(last), size - 1) if last else size - 1
-    return None if start >= size or end < start else (start, end)
+def wanted_ranges(header: str, size: int) -> list[Span] | None:
+    """First and last byte of each range that can be had; None: not a header to act on, send the whole file."""
+    unit, equals, specs = header.partition("=")
+    if unit.strip().lower() != "bytes" or not equals:
+        return None
+    spans: list[Span] = []
+    parts = [part.strip() for part in specs.split(",") if part.strip()]
+    for part in parts:
+        found = _SPEC.fullmatch(part)
+        if found is None or found.groups() == ("", "") or len(part) > 40:
+            return None
+        first, last = found.groups()
+        if first and last and int(last) < int(first):
+            return None
+        start = int(first) if first else max(0, size - int(last))
+        end = min(int(last), size - 1) if first and last else size - 1
+        if start < size:
+            spans.append((start, end))
+    if not parts or len(spans) > MAX_RANGES or (len(spans) > 1 and sum(end - start + 1 for start, end in spans) > size):
+        return None
+    return spans
+
+
+def _several(path: Path, spans: list[Span], size: int, headers: dict[str, str]) -> Response:
+    boundary = secrets.token_hex(16)
+    heads = [
+        f"\r\n--{boundary}\r\nContent-Type: {BINARY}\r\nContent-Range: bytes {first}-{last}/{size}\r\n\r\n".encode()
+        for first, last in spans
+    ]
+    end = f"\r\n--{boundary}--\r\n".encode()
+
+    async def body() -> AsyncIterator[bytes]:
+        for head, (first, last) in zip(heads, spans, strict=True):
+            yield head
+            async for piece in chunks(path, first, last - first + 1):
+                yield piece
+        yield end
+
+    length = sum(len(head) + last - first + 1 for head, (first, last) in zip(heads, spans, strict=True)) + len(end)
+    headers["Content-Length"] = str(length)
+    return StreamingResponse(body(), 206, headers=headers, media_type=f"multipart/byteranges; boundary={boundary}")

@@ -21,6 +21,10 @@ CONTROLLER_ID: Final = re.compile(r"[^\s\x00-\x1f\x7f]{1,256}")
 _TOKEN_ALPHABET: Final = string.ascii_letters + string.digits
 # Writing "last seen" on every poll of every device would be most of the database's work.
 SEEN_SECONDS: Final = 10
+# One answer whatever was wrong (tenant, device, token): strangers learn nothing from it.
+REFUSED: Final = (
+    "the device is not known or its token is wrong; send Authorization: TargetToken ... or GatewayToken ..."
+)
 
 
 def new_security_token() -> str:
@@ -35,21 +39,25 @@ async def authenticated_target(
     if not CONTROLLER_ID.fullmatch(controller_id):
         raise ConstraintViolation("a controller id has 1 to 256 characters and no spaces")
     scheme, _, token = request.headers.get("authorization", "").partition(" ")
-    owner = await tenant_id(session, tenant)
+    try:
+        owner = await tenant_id(session, tenant)
+    except NotAuthenticated as error:
+        raise NotAuthenticated(REFUSED) from error
     query = select(Target).where(Target.tenant_id == owner, Target.controller_id == controller_id)
     target: Target | None = await session.scalar(query)
     if scheme.lower() == "gatewaytoken":
         expected = parts.settings.gateway_token
         if expected is None or not _same(expected.get_secret_value(), token):
-            raise NotAuthenticated("the gateway token is wrong")
+            raise NotAuthenticated(REFUSED)
         return target or await _plug_and_play(session, owner, controller_id)
     if scheme.lower() == "targettoken" and target is not None and _same(target.security_token, token):
         return target
-    raise NotAuthenticated("send Authorization: TargetToken ... or GatewayToken ...")
+    raise NotAuthenticated(REFUSED)
 
 
 def _same(one: str, other: str) -> bool:
-    return hmac.compare_digest(one.encode(), other.strip().encode())
+    # An empty secret is one that somebody forgot to set: it opens nothing.
+    return bool(one) and hmac.compare_digest(one.encode(), other.strip().encode())
 
 
 async def _plug_and_play(session: AsyncSession, owner: int, controller_id: str) -> Target:
@@ -77,7 +85,8 @@ async def seen(session: AsyncSession, target: Target, address: str | None) -> No
     last = target.last_controller_request_at
     if last is not None and (now - last).total_seconds() < SEEN_SECONDS and target.update_status != "unknown":
         return
-    changes: dict[str, object] = {"last_controller_request_at": now}
+    # Being asked after is no modification of the target by anybody.
+    changes: dict[str, object] = {"last_controller_request_at": now, "last_modified_at": Target.last_modified_at}
     if target.update_status == "unknown":
         changes["update_status"] = "registered"
     if target.address is None and address:

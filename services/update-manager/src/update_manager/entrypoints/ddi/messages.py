@@ -1,20 +1,26 @@
 """DDI bodies: what a poll and a deployment look like, and which feedback is taken."""
 
+import zlib
+from datetime import UTC, datetime
 from typing import Annotated, Any
+from urllib.parse import quote
 
 from pydantic import BaseModel, BeforeValidator, Field
 
 from update_manager.adapters.db.tables import Action, Artifact, SoftwareModule, SoftwareModuleType
 from update_manager.domain.actions import EXECUTIONS, FINISHED_WORDS
+from update_manager.domain.texts import storable
 
 MAX_DETAILS = 50
 MAX_DETAIL = 512
+# Longer details are split, as hawkBit does; this is the most one feedback adds to the log.
+MAX_LINES = 200
 # hawkBit renames these parts for old devices.
 PARTS = {"application": "bApp", "runtime": "jvm"}
 
 
 def _text(value: Any) -> str:
-    return str(value).replace("\0", "")
+    return storable(value, MAX_DETAIL * MAX_LINES)
 
 
 Detail = Annotated[str, BeforeValidator(_text)]
@@ -47,8 +53,13 @@ class FeedbackStatus(BaseModel):
 
     @property
     def lines(self) -> tuple[str, ...]:
-        """Details, longer ones cut to what the log keeps."""
-        return tuple(detail[:MAX_DETAIL] for detail in (self.details or [])[:MAX_DETAILS])
+        """Details, longer ones split into what a line of the log keeps."""
+        pieces = (
+            detail[start : start + MAX_DETAIL]
+            for detail in self.details or ()
+            for start in range(0, max(len(detail), 1), MAX_DETAIL)
+        )
+        return tuple(pieces)[:MAX_LINES]
 
 
 class Feedback(BaseModel):
@@ -64,14 +75,26 @@ class ConfigData(BaseModel):
     data: dict[str, Any]
 
 
-def poll(base: str, action: Action | None, *, canceling: bool, wants_attributes: bool, sleep: int) -> dict[str, Any]:
-    """Answer to a poll; `base` is the device's own URL, `sleep` seconds."""
+def handling(action: Action) -> str:
+    """How urgent: a device may put off `attempt`, not `forced`."""
+    if action.action_type == "timeforced" and action.forced_at is not None and action.forced_at <= datetime.now(UTC):
+        return "forced"
+    return {"soft": "attempt", "timeforced": "attempt"}.get(action.action_type, "forced")
+
+
+def poll(
+    base: str, action: Action | None, installed: int | None, *, canceling: bool, wants_attributes: bool, sleep: int
+) -> dict[str, Any]:
+    """Answer to a poll; `base` is the device's own URL, `installed` the action behind its software, `sleep` seconds."""
     links: dict[str, Any] = {}
     if action is not None and canceling:
         links["cancelAction"] = {"href": f"{base}/cancelAction/{action.id}"}
     elif action is not None:
-        # The number changes when the action does; clients' regular expressions demand it.
-        links["deploymentBase"] = {"href": f"{base}/deploymentBase/{action.id}?c={action.id % 2**31}"}
+        # The number changes when what is asked for does; clients' regular expressions demand it.
+        changes = zlib.crc32(f"{action.id} {handling(action)}".encode()) & 0x7FFFFFFF
+        links["deploymentBase"] = {"href": f"{base}/deploymentBase/{action.id}?c={changes}"}
+    if installed is not None:
+        links["installedBase"] = {"href": f"{base}/installedBase/{installed}"}
     if wants_attributes:
         links["configData"] = {"href": f"{base}/configData"}
     hours, rest = divmod(min(sleep, 86399), 3600)
@@ -80,11 +103,14 @@ def poll(base: str, action: Action | None, *, canceling: bool, wants_attributes:
 
 
 def deployment(
-    base: str, action: Action, parts: list[tuple[SoftwareModule, SoftwareModuleType, list[Artifact]]]
+    base: str,
+    action: Action,
+    parts: list[tuple[SoftwareModule, SoftwareModuleType, list[Artifact]]],
+    history: list[str],
 ) -> Any:
-    """Body of deploymentBase."""
-    handling = {"soft": "attempt", "timeforced": "attempt"}.get(action.action_type, "forced")
-    update = "skip" if action.action_type == "downloadonly" else handling
+    """Body of deploymentBase; `history` is what the device reported so far, newest first."""
+    download = handling(action)
+    update = "skip" if action.action_type == "downloadonly" else download
     chunks = [
         {
             "part": PARTS.get(kind.key, kind.key),
@@ -94,12 +120,15 @@ def deployment(
         }
         for module, kind, artifacts in parts
     ]
-    return {"id": str(action.id), "deployment": {"download": handling, "update": update, "chunks": chunks}}
+    body = {"id": str(action.id), "deployment": {"download": download, "update": update, "chunks": chunks}}
+    if history:
+        body["actionHistory"] = {"status": action.status.upper(), "messages": history}
+    return body
 
 
 def artifact(base: str, one: Artifact) -> dict[str, Any]:
     """An artifact with its links; `download` is offered too when the request came by HTTPS."""
-    href = f"{base}/softwaremodules/{one.software_module_id}/artifacts/{one.filename}"
+    href = f"{base}/softwaremodules/{one.software_module_id}/artifacts/{quote(one.filename)}"
     rel = ("download", "md5sum") if base.startswith("https:") else ("download-http", "md5sum-http")
     return {
         "filename": one.filename,

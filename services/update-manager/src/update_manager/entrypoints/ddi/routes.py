@@ -1,10 +1,11 @@
 """DDI routes, each: who is it, one use case, answer."""
 
+import json
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
-from typing import Any
+from typing import Annotated, Any
 
-from fastapi import APIRouter, Request, Response
+from fastapi import APIRouter, Query, Request, Response
 from sqlalchemy import delete, func, select
 from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.ext.asyncio import AsyncSession
@@ -21,6 +22,7 @@ from update_manager.adapters.db.tables import (
 )
 from update_manager.application import actions
 from update_manager.domain.actions import Status
+from update_manager.domain.texts import storable
 from update_manager.entrypoints import downloads
 from update_manager.entrypoints.ddi import messages
 from update_manager.entrypoints.ddi.authentication import authenticated_target, seen
@@ -31,6 +33,8 @@ router = APIRouter(prefix="/{tenant}/controller/v1/{controller_id}", tags=["DDI"
 
 MAX_ATTRIBUTES = 100
 MAX_ATTRIBUTE = 128
+MAX_HISTORY = 100
+History = Annotated[int, Query(alias="actionHistory", ge=-1)]
 
 
 @asynccontextmanager
@@ -66,6 +70,7 @@ async def poll(request: Request, tenant: str, controller_id: str, parts: PartsDe
         return messages.poll(
             _base(request, tenant, controller_id),
             action,
+            await actions.installed_action(session, target),
             canceling=canceling,
             wants_attributes=target.request_attributes,
             sleep=parts.settings.poll_interval_seconds,
@@ -81,16 +86,23 @@ async def config_data(
     mode = body.mode.lower()
     if mode not in ("merge", "replace", "remove"):
         raise ConstraintViolation("mode is merge, replace or remove")
-    given: dict[str, str | None] = {}
-    for key, value in body.data.items():
-        text = None if value is None else str(value).replace("\0", "")
-        if not key or "\0" in key or len(key) > MAX_ATTRIBUTE or len(text or "") > MAX_ATTRIBUTE:
-            raise ConstraintViolation(f"attribute keys and values have at most {MAX_ATTRIBUTE} characters")
-        given[key] = text
+    given = {_attribute(key): None if value is None else _attribute(value) for key, value in body.data.items()}
+    if "" in given:
+        raise ConstraintViolation("an attribute has a key")
     async with _device(request, parts, tenant, controller_id) as (session, target):
         await _store_attributes(session, target, mode, given)
         target.request_attributes = False
     return Response(status_code=200)
+
+
+def _attribute(value: Any) -> str:
+    """A key or value as text: numbers and truth as JSON writes them, nothing nested."""
+    if isinstance(value, dict | list):
+        raise ConstraintViolation("attribute values are text")
+    text = storable(json.dumps(value) if isinstance(value, bool) else value, MAX_ATTRIBUTE + 1)
+    if len(text) > MAX_ATTRIBUTE:
+        raise ConstraintViolation(f"attribute keys and values have at most {MAX_ATTRIBUTE} characters")
+    return text
 
 
 async def _store_attributes(session: AsyncSession, target: Target, mode: str, given: dict[str, str | None]) -> None:
@@ -128,29 +140,31 @@ async def _own_action(session: AsyncSession, target: Target, action_id: int) -> 
 
 @router.get("/deploymentBase/{action_id}")
 async def deployment_base(
-    request: Request, tenant: str, controller_id: str, action_id: int, parts: PartsDep
+    request: Request, tenant: str, controller_id: str, action_id: int, parts: PartsDep, history: History = 0
 ) -> dict[str, Any]:
     """What to install."""
     async with _device(request, parts, tenant, controller_id) as (session, target):
         action = await _own_action(session, target, action_id)
         if not action.active or action.status == Status.CANCELING:
             raise NotFound(f"action {action_id} is not to be installed ({action.status})")
-        return await _deployment(session, _base(request, tenant, controller_id), action)
+        if action.status == Status.RUNNING:
+            await actions.note_retrieved(session, target, action_id)
+        return await _deployment(session, _base(request, tenant, controller_id), action, history)
 
 
 @router.get("/installedBase/{action_id}")
 async def installed_base(
-    request: Request, tenant: str, controller_id: str, action_id: int, parts: PartsDep
+    request: Request, tenant: str, controller_id: str, action_id: int, parts: PartsDep, history: History = 0
 ) -> dict[str, Any]:
     """What was installed by a finished action."""
     async with _device(request, parts, tenant, controller_id) as (session, target):
         action = await _own_action(session, target, action_id)
         if action.status != Status.FINISHED:
             raise NotFound(f"action {action_id} installed nothing")
-        return await _deployment(session, _base(request, tenant, controller_id), action)
+        return await _deployment(session, _base(request, tenant, controller_id), action, history)
 
 
-async def _deployment(session: AsyncSession, base: str, action: Action) -> dict[str, Any]:
+async def _deployment(session: AsyncSession, base: str, action: Action, history: int) -> dict[str, Any]:
     rows = await session.execute(
         select(SoftwareModule, SoftwareModuleType)
         .join(SoftwareModuleType, SoftwareModuleType.id == SoftwareModule.type_id)
@@ -160,7 +174,9 @@ async def _deployment(session: AsyncSession, base: str, action: Action) -> dict[
     )
     artifacts = await actions.artifacts_of(session, action.distribution_set_id)
     parts = [(module, kind, [one for one in artifacts if one.software_module_id == module.id]) for module, kind in rows]
-    answer: dict[str, Any] = messages.deployment(base, action, parts)
+    limit = MAX_HISTORY if history < 0 else min(history, MAX_HISTORY)
+    said = await actions.said_by_device(session, action.id, limit) if limit else []
+    answer: dict[str, Any] = messages.deployment(base, action, parts, said)
     return answer
 
 
@@ -200,28 +216,28 @@ async def _feedback(
         raise QuotaExceeded(f"a feedback has at most {messages.MAX_DETAILS} details")
     status = body.status
     async with _device(request, parts, tenant, controller) as (session, target):
-        ended_in = await actions.take_feedback(
+        await actions.take_feedback(
             session, target, action_id, kind, status.execution, status.result.finished, status.lines, status.code
         )
-    await actions.wake(parts.database, ended_in)
     return Response(status_code=200)
 
 
+def _modules_of(target: Target) -> Any:
+    """Modules this device may have: of an action it works on, or of what it has installed."""
+    sets = distribution_set_module.c.distribution_set_id
+    module = select(distribution_set_module.c.software_module_id)
+    allowed = module.join(Action, Action.distribution_set_id == sets).where(
+        Action.target_id == target.id, Action.active, Action.status != Status.SCHEDULED
+    )
+    return allowed.union(module.where(sets == target.installed_distribution_set_id))
+
+
 async def _artifact(session: AsyncSession, target: Target, module_id: int, filename: str) -> Artifact:
-    """An artifact this device may have: of an action that is active, or of what it has installed."""
-    allowed = (
-        select(distribution_set_module.c.software_module_id)
-        .join(Action, Action.distribution_set_id == distribution_set_module.c.distribution_set_id)
-        .where(Action.target_id == target.id, Action.active)
-    )
-    installed = select(distribution_set_module.c.software_module_id).where(
-        distribution_set_module.c.distribution_set_id == target.installed_distribution_set_id
-    )
     found = await session.scalar(
         select(Artifact).where(
             Artifact.software_module_id == module_id,
             Artifact.filename == filename,
-            Artifact.software_module_id.in_(allowed.union(installed)),
+            Artifact.software_module_id.in_(_modules_of(target)),
         )
     )
     if found is None:
@@ -233,10 +249,17 @@ async def _artifact(session: AsyncSession, target: Target, module_id: int, filen
 async def list_artifacts(
     request: Request, tenant: str, controller_id: str, module_id: int, parts: PartsDep
 ) -> list[dict[str, Any]]:
-    """Artifacts of a module."""
+    """Artifacts of a module that is this device's."""
     base = _base(request, tenant, controller_id)
-    async with _device(request, parts, tenant, controller_id) as (session, _):
-        rows = await session.scalars(select(Artifact).where(Artifact.software_module_id == module_id))
+    async with _device(request, parts, tenant, controller_id) as (session, target):
+        mine = select(SoftwareModule.id).where(
+            SoftwareModule.id == module_id, SoftwareModule.id.in_(_modules_of(target))
+        )
+        if await session.scalar(mine) is None:
+            raise NotFound(f"there is no software module {module_id} for this device")
+        rows = await session.scalars(
+            select(Artifact).where(Artifact.software_module_id == module_id).order_by(Artifact.id)
+        )
         return [messages.artifact(base, one) for one in rows]
 
 

@@ -9,7 +9,7 @@ import redis.asyncio as redis
 from celery import Celery
 
 from update_manager.adapters.db.session import Database
-from update_manager.application import hints, uplink
+from update_manager.application import hints
 from update_manager.application.rollout_engine import step_one
 from update_manager.settings import UpdateManagerSettings
 
@@ -61,6 +61,7 @@ class Engine:
     runner: asyncio.Runner = field(default_factory=asyncio.Runner)
     database: Database | None = None
     redis: Any = None
+    swept_up_to: int = 0
 
     def _open(self) -> tuple[Database, "redis.Redis"]:
         if self.database is None:
@@ -84,14 +85,13 @@ class Engine:
         return STEPS_PER_RING
 
     def sweep(self) -> int:
-        """Ring again for devices that have not begun, trim traces; returns how many were rung for."""
+        """Ring again for devices that have not begun; returns how many were rung for."""
         return self.runner.run(self._sweep())
 
     async def _sweep(self) -> int:
         database, client = self._open()
-        async with database.write() as session:
-            await uplink.trim(session)
-            names = await hints.waiting(session)
+        async with database.read() as session:
+            names, self.swept_up_to = await hints.waiting(session, self.swept_up_to)
         await hints.ring(client, self.settings.tenant, names, "sweep")
         return len(names)
 

@@ -1,16 +1,19 @@
 """Follows the uplink stream as one consumer of the group `update-manager`: read, write, commit, acknowledge.
 
 Of all workers one leads and reads; the others stand by. Events of a device are only worth something in order, and a
-leader that is killed leaves what it had taken to the next one, which begins with that: same consumer, same order.
+leader that is killed leaves what it had taken to the next one, which begins with that: same consumer, same order. What
+can never be written goes to the dead letters (`updraft:uplink:dead`), where an operator finds it, and holds up nobody.
 """
 
 import asyncio
 import logging
+import time
 from typing import Any, Final
 
 import redis.asyncio as redis
 from redis.exceptions import ResponseError
-from sqlalchemy.exc import IntegrityError, SQLAlchemyError
+from sqlalchemy.exc import DBAPIError, InterfaceError, OperationalError
+from sqlalchemy.exc import TimeoutError as PoolTimeout
 
 from update_manager.adapters.db.session import Database
 from update_manager.application import uplink
@@ -20,12 +23,22 @@ logger = logging.getLogger(__name__)
 
 STREAM: Final = "updraft:uplink"
 GROUP: Final = "update-manager"
+DEAD: Final = "updraft:uplink:dead"
+DEAD_KEPT: Final = 1000
+DEAD_BYTES: Final = 4096
 BATCH: Final = 200
 BLOCK_MILLISECONDS: Final = 1000
 RETRY_SECONDS: Final = 1.0
+TRIM_SECONDS: Final = 60.0
 CONSUMER: Final = "leader"
 # The advisory lock of the leader: "uplink" in ASCII, so that it means nothing else.
 LOCK: Final = 0x75706C696E6B
+
+AWAY: Final = (redis.RedisError, OperationalError, InterfaceError, PoolTimeout, OSError, TimeoutError)
+
+Entries = list[tuple[bytes, dict[bytes, bytes]]]
+# An event with the entry it came in.
+Taken = tuple[dict[str, Any], bytes, bytes]
 
 
 class Consumer:
@@ -33,6 +46,8 @@ class Consumer:
 
     def __init__(self, database: Database, client: "redis.Redis") -> None:
         self._database, self._redis = database, client
+        self._traced: set[int] = set()
+        self._trim_at = time.monotonic() + TRIM_SECONDS
 
     async def run(self) -> None:
         """For ever; an absent Redis or PostgreSQL is waited for, nothing is acknowledged unwritten."""
@@ -44,7 +59,8 @@ class Consumer:
                     while True:
                         await leadership.require()
                         await self.once()
-            except (redis.RedisError, SQLAlchemyError, OSError) as error:
+            except AWAY as error:
+                # What was read and not acknowledged is taken up again first, so that the order holds.
                 logger.warning("uplink waits: %s", type(error).__name__)
                 await asyncio.sleep(RETRY_SECONDS)
 
@@ -73,33 +89,66 @@ class Consumer:
         handled = 0
         for _, entries in answer or ():
             handled += await self._handle(entries)
+        await self._trim()
         return handled
 
-    async def _handle(self, entries: list[tuple[bytes, dict[bytes, bytes]]]) -> int:
+    async def _handle(self, entries: Entries) -> int:
         if not entries:
             return 0
-        events = []
+        taken: list[Taken] = []
         for identifier, fields in entries:
+            # An entry that was trimmed from the stream before it was taken over comes without fields.
+            raw = (fields or {}).get(b"event", b"")
             try:
-                events.append(uplink.parse((fields or {}).get(b"event", b"")))
+                taken.append((uplink.parse(raw), identifier, raw))
             except uplink.Malformed as error:
-                logger.warning("an uplink event was dropped: %s", error, extra={"entry": identifier.decode()})
+                await self._bury(identifier, raw, error)
         try:
-            async with self._database.write() as session:
-                await uplink.store(session, events)
-        except IntegrityError:
+            await self._write([event for event, _, _ in taken])
+        except Exception as error:
+            if is_away(error):
+                raise
             # One poisoned event must not hold up the others: write them one by one.
-            await self._one_by_one(events)
+            await self._one_by_one(taken)
         await self._redis.xack(STREAM, GROUP, *(identifier for identifier, _ in entries))
         return len(entries)
 
-    async def _one_by_one(self, events: list[dict[str, Any]]) -> None:
-        for event in events:
+    async def _write(self, events: list[dict[str, Any]]) -> None:
+        async with self._database.write() as session:
+            traced = await uplink.store(session, events)
+        self._traced |= traced
+
+    async def _one_by_one(self, taken: list[Taken]) -> None:
+        for event, identifier, raw in taken:
             try:
-                async with self._database.write() as session:
-                    await uplink.store(session, [event])
-            except IntegrityError as error:
-                logger.warning("an uplink event was dropped: %s", type(error).__name__)
+                await self._write([event])
+            except Exception as error:
+                if is_away(error):
+                    raise
+                await self._bury(identifier, raw, error)
+
+    async def _bury(self, identifier: bytes, raw: bytes, error: Exception) -> None:
+        entry: dict[Any, Any] = {
+            "entry": identifier,
+            "event": raw[:DEAD_BYTES],
+            "error": f"{type(error).__name__}: {error}"[:500],
+        }
+        logger.warning("an uplink event cannot be written: %s", type(error).__name__, extra={"entry": str(identifier)})
+        await self._redis.xadd(DEAD, entry, maxlen=DEAD_KEPT, approximate=True)
+
+    async def _trim(self) -> None:
+        if time.monotonic() < self._trim_at:
+            return
+        self._trim_at = time.monotonic() + TRIM_SECONDS
+        if self._traced:
+            async with self._database.write() as session:
+                await uplink.trim(session, self._traced)
+            self._traced = set()
+
+
+def is_away(error: Exception) -> bool:
+    """Whether a server is gone or asks to try again, so that the event itself is not to blame."""
+    return isinstance(error, AWAY) or (isinstance(error, DBAPIError) and error.connection_invalidated)
 
 
 async def follow(settings: UpdateManagerSettings) -> None:

@@ -7,6 +7,7 @@ from update_manager.adapters.db.tables.rollouts import (
     ActionStatus,
     Rollout,
     RolloutGroup,
+    RolloutTally,
     RolloutTarget,
 )
 from update_manager.adapters.db.tables.software import (
@@ -42,6 +43,7 @@ __all__ = [
     "DistributionSetType",
     "Rollout",
     "RolloutGroup",
+    "RolloutTally",
     "RolloutTarget",
     "SigningKey",
     "SoftwareModule",

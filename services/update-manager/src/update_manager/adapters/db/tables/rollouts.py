@@ -44,6 +44,8 @@ class Rollout(TenantOwned, Audited, Base):
     ended_at: Mapped[datetime | None] = mapped_column(DateTime(timezone=True))
     # When a worker should next look; null means there is nothing to do until somebody asks.
     next_step_at: Mapped[datetime | None] = mapped_column(DateTime(timezone=True))
+    # Set when a step failed for a reason nobody foresaw: until then the others go first.
+    rests_until: Mapped[datetime | None] = mapped_column(DateTime(timezone=True))
     # Keyset position of target collection, so that a killed worker goes on where it was.
     collected_up_to: Mapped[int] = mapped_column(BigInteger, default=0)
     pause_reason: Mapped[str | None] = mapped_column(Text)
@@ -69,17 +71,48 @@ class RolloutGroup(TenantOwned, Audited, Base):
     success_action: Mapped[str] = mapped_column(String(16), default="NEXTGROUP")
     error_threshold: Mapped[int | None] = mapped_column(Integer, default=30)
     error_action: Mapped[str] = mapped_column(String(16), default="PAUSE")
+    # The success action was carried out once, so a rollout that pauses after this group can be resumed.
+    passed: Mapped[bool] = mapped_column(Boolean, default=False, server_default="false")
+    # Keyset position of the group's start: the last target that got its action.
+    started_up_to: Mapped[int] = mapped_column(BigInteger, default=0, server_default="0")
+    # Targets and their actions, counted as of the last step; what changed since lies in rollout_tally.
     total_targets: Mapped[int] = mapped_column(Integer, default=0)
+    started: Mapped[int] = mapped_column(Integer, default=0, server_default="0")
+    finished: Mapped[int] = mapped_column(Integer, default=0, server_default="0")
+    error: Mapped[int] = mapped_column(Integer, default=0, server_default="0")
+    cancelled: Mapped[int] = mapped_column(Integer, default=0, server_default="0")
+    already_installed: Mapped[int] = mapped_column(Integer, default=0, server_default="0")
+
+
+class RolloutTally(Base):
+    """What one statement changed in a group's counts, as differences; written by triggers on action and rollout_target.
+
+    Slips are only ever added, so a thousand devices that report at once wait for nobody; the next step of the rollout
+    adds them to the group and throws them away. No foreign keys: checking one would wait for the worker's lock.
+    """
+
+    __tablename__ = "rollout_tally"
+
+    id: Mapped[int] = mapped_column(BigInteger, primary_key=True)
+    rollout_id: Mapped[int] = mapped_column(BigInteger, index=True)
+    group_id: Mapped[int] = mapped_column(BigInteger)
+    total_targets: Mapped[int] = mapped_column(Integer)
+    started: Mapped[int] = mapped_column(Integer)
+    finished: Mapped[int] = mapped_column(Integer)
+    error: Mapped[int] = mapped_column(Integer)
+    cancelled: Mapped[int] = mapped_column(Integer)
+    already_installed: Mapped[int] = mapped_column(Integer)
 
 
 class RolloutTarget(Base):
     """Membership of a target in a rollout group, fixed when the rollout is created."""
 
     __tablename__ = "rollout_target"
+    __table_args__ = (Index("ix_rollout_target_group_id_target_id", "group_id", "target_id"),)
 
     rollout_id: Mapped[int] = mapped_column(ForeignKey("rollout.id", ondelete="CASCADE"), primary_key=True)
     target_id: Mapped[int] = mapped_column(ForeignKey("target.id", ondelete="CASCADE"), primary_key=True, index=True)
-    group_id: Mapped[int] = mapped_column(ForeignKey("rollout_group.id", ondelete="CASCADE"), index=True)
+    group_id: Mapped[int] = mapped_column(ForeignKey("rollout_group.id", ondelete="CASCADE"))
 
 
 class Action(TenantOwned, Audited, Base):
@@ -97,6 +130,7 @@ class Action(TenantOwned, Audited, Base):
         Index("ix_action_group_status", "rollout_group_id", "status"),
         Index("ix_action_rollout_status", "rollout_id", "status"),
         Index("ix_action_target", "target_id", "id"),
+        Index("ix_action_active", "id", postgresql_where=text("active")),
     )
 
     target_id: Mapped[int] = mapped_column(ForeignKey("target.id", ondelete="CASCADE"))
@@ -137,4 +171,6 @@ class ActionStatus(Base):
     status: Mapped[str] = mapped_column(String(24))
     code: Mapped[int | None] = mapped_column(Integer)
     cause: Mapped[str | None] = mapped_column(String(64))
+    # Whether the device said it; the server's own lines are not sent back to devices as history.
+    by_device: Mapped[bool] = mapped_column(Boolean, default=False, server_default="false")
     messages: Mapped[list[str]] = mapped_column(JSONB, default=list, server_default="[]")
