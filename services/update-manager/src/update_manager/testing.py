@@ -1,11 +1,14 @@
 """What tests of this service share: a clean database, a known operator, an engine stepped by hand, a real server."""
 
 import asyncio
+import contextlib
 import hashlib
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from typing import Any, Final
+from urllib.parse import urlsplit
 
 import httpx
 import uvicorn
@@ -126,3 +129,104 @@ async def make_rollout(client: httpx.AsyncClient, set_id: int, query: str = "nam
     body = {"name": "campaign", "targetFilterQuery": query, "distributionSetId": set_id, **fields}
     made = ok(await client.post("/rest/v1/rollouts", json=body), 201)
     return int(made["id"])
+
+
+@dataclass
+class Device:
+    """A device that speaks DDI; `client` carries its token, or a gateway's."""
+
+    client: httpx.AsyncClient
+    name: str
+
+    @property
+    def base(self) -> str:
+        """Its resource."""
+        return f"/{TENANT}/controller/v1/{self.name}"
+
+    async def links(self) -> dict[str, str]:
+        """One poll: the hrefs it answers."""
+        answer = ok(await self.client.get(self.base), 200)
+        return {name: link["href"] for name, link in answer["_links"].items()}
+
+    async def assigned(self) -> int | None:
+        """The action to install, by a poll."""
+        href = (await self.links()).get("deploymentBase")
+        return None if href is None else int(href.rsplit("/", 1)[1].partition("?")[0])
+
+    async def canceling(self) -> int | None:
+        """The action to stop, by a poll."""
+        href = (await self.links()).get("cancelAction")
+        return None if href is None else int(href.rsplit("/", 1)[1])
+
+    async def feedback(
+        self, action_id: int, execution: str, finished: str = "none", *details: str, cancel: bool = False, **more: Any
+    ) -> httpx.Response:
+        """One feedback, as unmodified clients send it."""
+        status = {"execution": execution, "result": {"finished": finished}, "details": list(details), **more}
+        kind = "cancelAction" if cancel else "deploymentBase"
+        body = {"id": str(action_id), "time": "20261125T120000", "status": status}
+        return await self.client.post(f"{self.base}/{kind}/{action_id}/feedback", json=body)
+
+    async def finish(self, finished: str = "success", *details: str) -> int:
+        """Work on what is assigned to its end; returns the action's id."""
+        action_id = await self.assigned()
+        assert action_id is not None, f"{self.name} has nothing to do"
+        ok(await self.feedback(action_id, "closed", finished, *details), 200)
+        return action_id
+
+
+async def make_fleet(database: Database, count: int, prefix: str = "device") -> None:
+    """Many targets at once, named `<prefix>-000001` and up."""
+    statement = text(
+        "INSERT INTO target (tenant_id, controller_id, name, security_token, update_status, request_attributes, "
+        "queue_mode, created_by, last_modified_by) "
+        "SELECT (SELECT id FROM tenant WHERE name = :tenant), one, one, one, 'registered', false, false, 'test', 'test' "
+        "FROM (SELECT :prefix || '-' || lpad(number::text, 6, '0') AS one FROM generate_series(1, :count) AS number) AS a"
+    )
+    async with database.write() as session:
+        await session.execute(statement, {"tenant": TENANT, "prefix": prefix, "count": count})
+
+
+@dataclass
+class Cable:
+    """A TCP connection to a server that can be pulled and put back: the server is away without dying."""
+
+    url: str
+    _server: asyncio.Server | None = None
+    _port: int = 0
+    _open: set[asyncio.StreamWriter] = field(default_factory=set)
+
+    @property
+    def through(self) -> str:
+        """The server's URL through this cable."""
+        parts = urlsplit(self.url)
+        return self.url.replace(f"{parts.hostname}:{parts.port}", f"127.0.0.1:{self._port}")
+
+    async def plug(self) -> None:
+        """Let connections through."""
+        self._server = await asyncio.start_server(self._carry, "127.0.0.1", self._port)
+        self._port = self._server.sockets[0].getsockname()[1]
+
+    async def pull(self) -> None:
+        """Break every connection and refuse new ones."""
+        assert self._server is not None
+        self._server.close()
+        for writer in list(self._open):
+            writer.transport.abort()
+
+    async def _carry(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        parts = urlsplit(self.url)
+        far_reader, far_writer = await asyncio.open_connection(parts.hostname, parts.port)
+        self._open |= {writer, far_writer}
+        with contextlib.suppress(OSError):
+            await asyncio.gather(_pump(reader, far_writer), _pump(far_reader, writer))
+        self._open -= {writer, far_writer}
+
+
+async def _pump(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+    try:
+        while data := await reader.read(65536):
+            writer.write(data)
+            await writer.drain()
+    finally:
+        writer.close()
