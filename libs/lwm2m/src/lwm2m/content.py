@@ -75,12 +75,19 @@ def _from_text(path: Path, payload: bytes) -> Value:
     kind = _type(path)
     try:
         if kind == INTEGER:
-            return int(text[:32])
+            return _within_64_bits(int(text[:64]))
         if kind == FLOAT:
             return float(text[:64])
     except ValueError as error:
         raise DecodeError(f"{text[:32]!r} is no number") from error
     return text == "1" if kind == BOOLEAN else text
+
+
+def _within_64_bits(value: Value) -> Value:
+    """LwM2M integers have 64 bits (Core C.1); CBOR and JSON would carry any, too long even to be printed."""
+    if isinstance(value, int) and not -(1 << 63) <= value < 1 << 64:
+        raise DecodeError("an integer of more than 64 bits")
+    return value
 
 
 def _type(path: Path) -> str | None:
@@ -132,7 +139,7 @@ def _place(path: Path, entry: tlv.Tlv) -> Path:
 
 
 def _from_senml(records: tuple[senml.Record, ...]) -> dict[Path, Value]:
-    return {parse(record.name): record.value for record in records if record.value is not None}
+    return {parse(record.name): _within_64_bits(record.value) for record in records if record.value is not None}
 
 
 def _from_cbor(payload: bytes) -> Value:
@@ -141,7 +148,7 @@ def _from_cbor(payload: bytes) -> Value:
     except Exception as error:  # cbor2 lets errors of hostile tags through unnamed
         raise DecodeError("not CBOR") from error
     if isinstance(value, int | float | str | bool | bytes):
-        return value
+        return _within_64_bits(value)
     raise DecodeError("a single value is expected")
 
 
@@ -156,7 +163,7 @@ def _from_json(payload: bytes) -> dict[Path, Value]:
             value = next((entry[key] for key in ("v", "sv", "bv", "ov") if key in entry), None)
             if not isinstance(value, int | float | str | bool):
                 raise DecodeError("an entry without a value", index)
-            out[parse(base + entry.get("n", ""))] = value
+            out[parse(base + entry.get("n", ""))] = _within_64_bits(value)
     except (ValueError, TypeError, KeyError, AttributeError, RecursionError) as error:
         if isinstance(error, DecodeError):
             raise

@@ -8,6 +8,7 @@ Tolerated on purpose: `lwm2m=1.0.0` (coap-node), a missing content format (lwm2m
 has registered; they are kept as attributes.
 """
 
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Final
@@ -19,6 +20,8 @@ from lwm2m.paths import Path, parse
 DEFAULT_LIFETIME_SECONDS: Final = 86400
 MAX_LIFETIME_SECONDS: Final = 10 * 365 * 86400
 MAX_ENDPOINT_BYTES: Final = 200
+MAX_ROOT_BYTES: Final = 64
+_ROOT: Final = re.compile(r"(/(?!\.{1,2}(/|$))[A-Za-z0-9._~-]+)*")
 SUPPORTED_VERSIONS: Final = ("1.0", "1.1", "1.2")
 _MANDATORY_FORMATS: Final = {"1.0": (11542,), "1.1": (0, 40, 42), "1.2": (0, 40, 42)}
 
@@ -82,6 +85,9 @@ def decode_register(query: Sequence[str], payload: bytes) -> Register:
         raise DecodeError("a Register needs ep=NAME")
     if len(endpoint.encode()) > MAX_ENDPOINT_BYTES or any(ch.isspace() or not ch.isprintable() for ch in endpoint):
         raise DecodeError(f"an endpoint name is printable, without spaces, at most {MAX_ENDPOINT_BYTES} bytes")
+    # It becomes a segment of DDI paths, where servers decode %2F and drop dots before they look for who is meant.
+    if any(ch in endpoint for ch in "/\\") or endpoint in (".", ".."):
+        raise DecodeError("an endpoint name holds no slash and is no dots")
     said = given.pop("lwm2m", "1.0") or ""
     version = next((known for known in SUPPORTED_VERSIONS if said == known or said.startswith(known + ".")), None)
     if version is None:
@@ -113,6 +119,9 @@ def decode_objects(payload: bytes) -> tuple[str, tuple[int, ...], dict[int, str]
     documents = links.decode(payload)
     root = next((link for link in documents if "oma.lwm2m" in (link.attributes.get("rt") or "")), None)
     base = (root.target if root else "/").rstrip("/")
+    # Every later request to the device is prefixed with it: what is no plain path would lead somewhere else.
+    if not _ROOT.fullmatch(base) or len(base) > MAX_ROOT_BYTES:
+        raise DecodeError(f"the alternate path {base[:30]!r} is no path")
     formats: list[int] = []
     versions: dict[int, str] = {}
     paths: list[Path] = []

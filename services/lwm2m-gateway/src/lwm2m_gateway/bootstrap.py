@@ -4,13 +4,13 @@ import asyncio
 import logging
 import signal
 
-import aiocoap
 import redis.asyncio as redis
 
 from lwm2m_gateway.adapters.ddi_client import DdiClient
 from lwm2m_gateway.adapters.queues import Uplink, follow_hints
 from lwm2m_gateway.adapters.store import Store
 from lwm2m_gateway.coap.devices import Devices, observed_paths
+from lwm2m_gateway.coap.face import Face
 from lwm2m_gateway.coap.registration_interface import serve as serve_registrations
 from lwm2m_gateway.sessions.journey import Journey, Pace
 from lwm2m_gateway.sessions.registrations import Registration
@@ -56,7 +56,7 @@ class Service:
                 observed_paths(settings.observe),
             )
         )
-        self._context: aiocoap.Context | None = None
+        self._face: Face | None = None
         self._http: asyncio.Server | None = None
         self._tasks: list[asyncio.Task[None]] = []
 
@@ -64,8 +64,8 @@ class Service:
         settings = self.settings
         self._http = await serve({"/healthz": self.health, "/stats": self.stats}, settings.host, settings.port)
         found, going = await self._load()
-        self._context = await serve_registrations(self.gateway, settings.coap_host, settings.coap_port)
-        self.gateway.open(Devices(self._context, settings.request_seconds))
+        self._face = await serve_registrations(self.gateway, settings.coap_host, settings.coap_port)
+        self.gateway.open(Devices(self._face, settings.request_seconds, settings.awake_seconds))
         self.gateway.restore(found, going)
         loop = asyncio.get_running_loop()
         for work in (
@@ -97,8 +97,8 @@ class Service:
                 await self.uplink.flush()
         except (redis.RedisError, OSError, TimeoutError):
             logger.warning("the last state could not be written; devices will be asked again")
-        if self._context is not None:
-            await self._context.shutdown()
+        if self._face is not None:
+            await self._face.shutdown()
         if self._http is not None:
             self._http.close()
         await self.ddi.close()
@@ -111,7 +111,7 @@ class Service:
             await self.redis.ping()
         except (redis.RedisError, OSError) as error:
             checks["redis"] = type(error).__name__
-        if self._context is None:
+        if self._face is None:
             checks["coap"] = "not listening yet"
         return json_answer({"status": "error", "checks": checks}, 503) if checks else json_answer({"status": "ok"})
 
@@ -122,7 +122,15 @@ class Service:
         for session in sessions:
             if session.journey is not None:
                 phases[session.journey.phase] = phases.get(session.journey.phase, 0) + 1
-        return json_answer({"registrations": len(self.gateway.sessions), "journeys": phases})
+        face = self._face
+        return json_answer(
+            {
+                "registrations": len(self.gateway.sessions),
+                "journeys": phases,
+                "malformed": face.malformed if face else 0,
+                "remembered": face.remembered if face else 0,
+            }
+        )
 
 
 async def run(settings: GatewaySettings) -> None:

@@ -10,6 +10,8 @@ from coap_wire import Code, Message, Type, decode, encode, is_request
 from coap_wire import options as option
 from lwm2m import tlv
 
+FIRMWARE_PATHS = (("5", "0", "3"), ("5", "0", "5"))
+
 
 class ScriptedDevice(asyncio.DatagramProtocol):
     """Answers Reads in TLV and notifies; `misbehave` may hold: `deaf`, `refuses_uri`, `no_observe`, `resets_once`.
@@ -128,16 +130,21 @@ class ScriptedDevice(asyncio.DatagramProtocol):
     async def show(self, state: int, result: int = 0) -> None:
         """Set State and Result, and notify who observes."""
         self.state, self.result = state, result
-        for path in (("5", "0", "3"), ("5", "0", "5")):
+        self._sequence += 1
+        for path in FIRMWARE_PATHS:
+            self.notify(path, sequence=self._sequence)
+            await asyncio.sleep(0.01)
+
+    def notify(self, *paths: tuple[str, ...], sequence: int) -> None:
+        """Notify who observes (State and Result when no path is named) with any sequence number."""
+        for path in paths or FIRMWARE_PATHS:
             token = self._observers.get(path)
             entries = self._entries(path)
             if token is None or entries is None:
                 continue
             self._mid += 1
-            self._sequence += 1
-            options = ((option.OBSERVE, bytes((self._sequence,))), (option.CONTENT_FORMAT, (11542).to_bytes(2, "big")))
+            options = ((option.OBSERVE, bytes((sequence,))), (option.CONTENT_FORMAT, (11542).to_bytes(2, "big")))
             self._send(Message(Type.CON, Code.CONTENT, self._mid, token, options, tlv.encode(entries)))
-            await asyncio.sleep(0.01)
 
 
 @dataclass

@@ -2,6 +2,7 @@
 
 import asyncio
 import logging
+import time
 from collections.abc import Callable
 from dataclasses import dataclass
 
@@ -12,6 +13,7 @@ from lwm2m import content
 from lwm2m.content import Value
 from lwm2m.errors import DecodeError
 from lwm2m.paths import Path, parse
+from lwm2m_gateway.coap.face import Face
 from lwm2m_gateway.sessions.registrations import Registration
 
 logger = logging.getLogger(__name__)
@@ -37,16 +39,31 @@ class Answer:
 class Devices:
     """Speaks to devices through the server's own socket, so that NATs let it through."""
 
-    def __init__(self, context: aiocoap.Context, timeout_seconds: float) -> None:
-        self._context = context
+    def __init__(self, face: Face, timeout_seconds: float, awake_seconds: float) -> None:
+        self._face = face
+        self._context = face.context
         self._timeout = timeout_seconds
+        self._awake = awake_seconds
+
+    def _patience(self, registration: Registration) -> float:
+        """Seconds to wait for an answer: a sleeper is not to hear retransmissions after its window has closed."""
+        patience = min(self._timeout, registration.listens_for(time.time(), self._awake))
+        if patience <= 0:
+            raise NoAnswer("the device sleeps")
+        return patience
+
+    def _gave_up(self, registration: Registration) -> None:
+        if not registration.awake(time.time(), self._awake):
+            self._face.silence(registration.address)
 
     async def _request(self, registration: Registration, path: Path, message: aiocoap.Message) -> aiocoap.Message:
+        patience = self._patience(registration)
         message.set_request_uri(uri_of(registration, path))
         try:
-            async with asyncio.timeout(self._timeout):
+            async with asyncio.timeout(patience):
                 return await self._context.request(message).response
         except (TimeoutError, coap_error.Error, OSError) as error:
+            self._gave_up(registration)
             raise NoAnswer(f"{path}: {type(error).__name__}") from error
 
     async def read(self, registration: Registration, path: Path) -> Answer:
@@ -72,11 +89,15 @@ class Devices:
 
     async def observe(self, registration: Registration, path: Path, notify: Callable[[Values], None]) -> None:
         """Observe until cancelled or the device ends it; every value, the first included, goes to `notify`."""
+        try:
+            patience = self._patience(registration)
+        except NoAnswer:
+            return
         message = aiocoap.Message(code=aiocoap.GET, observe=0)
         message.set_request_uri(uri_of(registration, path))
         request = self._context.request(message)
         try:
-            first = decoded(path, await asyncio.wait_for(request.response, self._timeout))
+            first = decoded(path, await asyncio.wait_for(request.response, patience))
             if not first.ok:
                 logger.debug("not observable", extra={"endpoint": registration.endpoint, "path": str(path)})
                 return
@@ -86,6 +107,7 @@ class Devices:
             async for response in request.observation:
                 notify(decoded(path, response).values)
         except (TimeoutError, coap_error.Error, OSError) as error:
+            self._gave_up(registration)
             logger.debug("observation ended: %s", type(error).__name__, extra={"endpoint": registration.endpoint})
         finally:
             if request.observation is not None and not request.observation.cancelled:

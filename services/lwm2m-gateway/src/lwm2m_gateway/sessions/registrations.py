@@ -1,6 +1,7 @@
 """A registration as the gateway keeps it: who, where, how long, and whether the device listens just now."""
 
 import json
+import math
 import secrets
 import string
 from dataclasses import asdict, dataclass, replace
@@ -12,6 +13,10 @@ from lwm2m.registration import Register, Update
 # Zephyr's buffer for the id is small; Leshan uses ten alphanumerics.
 _ID_ALPHABET: Final = string.ascii_letters + string.digits
 GRACE_SECONDS: Final = 93.0
+
+
+class HouseFull(Exception):
+    """No more devices are taken in; those that are there stay."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,7 +47,11 @@ class Registration:
 
     def awake(self, now: float, window_seconds: float) -> bool:
         """Whether a request would be heard: always, but in queue mode only for a while after the device spoke."""
-        return not self.queue_mode or now <= self.seen_at + window_seconds
+        return self.listens_for(now, window_seconds) >= 0
+
+    def listens_for(self, now: float, window_seconds: float) -> float:
+        """Seconds for which a request would still be heard: without end, but in queue mode."""
+        return self.seen_at + window_seconds - now if self.queue_mode else math.inf
 
     def has(self, object_id: int) -> bool:
         """Whether the device announced the object."""

@@ -10,7 +10,7 @@ from lwm2m import registration as wire
 from lwm2m_gateway.coap.devices import Devices
 from lwm2m_gateway.sessions import events, registrations
 from lwm2m_gateway.sessions.journey import Journey
-from lwm2m_gateway.sessions.registrations import Registration
+from lwm2m_gateway.sessions.registrations import HouseFull, Registration
 from lwm2m_gateway.shell.session import Session, Surroundings
 
 logger = logging.getLogger(__name__)
@@ -35,7 +35,12 @@ class Gateway:
         self._devices = devices
 
     def register(self, register: wire.Register, address: str) -> str:
-        """Take a device in; the same endpoint again replaces its registration and keeps its journey."""
+        """Take a device in; the same endpoint again replaces its registration and keeps its journey.
+
+        Raises HouseFull.
+        """
+        if register.endpoint not in self.sessions and len(self.sessions) >= MAX_SESSIONS:
+            raise HouseFull
         now = time.time()
         registration = registrations.registered(register, address, registrations.new_id(), now)
         session = self._session(registration)
