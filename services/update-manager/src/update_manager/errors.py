@@ -131,11 +131,51 @@ class ChecksumMismatch(UpdateManagerError):
 
     code = "artifact.uploadFailed.checksum.sha256.match"
 
+    def __init__(self, algorithm: str, said: str, found: str) -> None:
+        super().__init__(f"the file's {algorithm} is {found}, not {said}", algorithm=algorithm)
+        self.code = f"artifact.uploadFailed.checksum.{algorithm}.match"
 
-class InvalidQuery(UpdateManagerError):
-    """A paging or sorting parameter makes no sense (400)."""
+
+class InvalidSortField(UpdateManagerError):
+    """There is no such field to sort by (400)."""
 
     code = "rest.param.invalidField"
+
+
+class InvalidSortDirection(UpdateManagerError):
+    """Sorting goes ASC or DESC (400)."""
+
+    code = "rest.param.invalidDirection"
+
+
+class InvalidSortSyntax(UpdateManagerError):
+    """Sorting is written `field:ASC,field:DESC` (400)."""
+
+    code = "rest.param.sortParamSyntax"
+
+
+class MalformedBody(UpdateManagerError):
+    """The body cannot be read (400)."""
+
+    code = "rest.body.notReadable"
+
+
+class UnsupportedModule(UpdateManagerError):
+    """A set of this type takes no module of that type, or no further one (400)."""
+
+    code = "distributionset.modules.unsupported"
+
+
+class NotSupportedYet(UpdateManagerError):
+    """The request asks for something whose silent omission would do harm (400)."""
+
+    code = "repo.constraintViolation"
+
+
+class TooManyTries(UpdateManagerError):
+    """Too many wrong passwords (429)."""
+
+    code = "tooManyTries"
 
 
 class EntityLocked(UpdateManagerError):

@@ -1,5 +1,6 @@
 """Bytes of artifacts, stored once under their SHA-256; written beside and renamed, so nothing half is ever found."""
 
+import contextlib
 import hashlib
 import os
 import secrets
@@ -7,18 +8,11 @@ import time
 from collections.abc import AsyncIterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Protocol
 
 from update_manager.errors import FileTooLarge, StorageFull
 
 CHUNK_BYTES = 256 * 1024
 LEFTOVER_SECONDS = 3600
-
-
-class Upload(Protocol):
-    """Anything that gives bytes piece by piece (Starlette's UploadFile)."""
-
-    async def read(self, size: int) -> bytes: ...
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,6 +24,47 @@ class Received:
     sha256: str
     sha1: str
     md5: str
+
+
+class Incoming:
+    """An upload on its way to disk, hashed as it comes; `abandon` it unless `finish` was reached."""
+
+    def __init__(self, path: Path, max_bytes: int) -> None:
+        self._path, self._max, self._size = path, max_bytes, 0
+        self._hashes = hashlib.sha256(), hashlib.sha1(usedforsecurity=False), hashlib.md5(usedforsecurity=False)
+        self._file = path.open("wb")
+
+    def write(self, piece: bytes) -> None:
+        """The next bytes; raises FileTooLarge or StorageFull."""
+        self._size += len(piece)
+        if self._size > self._max:
+            raise FileTooLarge(f"the file is larger than {self._max} bytes", limit=self._max)
+        for one in self._hashes:
+            one.update(piece)
+        try:
+            self._file.write(piece)
+        except OSError as error:
+            raise _full(error) from error
+
+    def finish(self) -> Received:
+        """Everything has come and is on the disk."""
+        try:
+            self._file.flush()
+            os.fsync(self._file.fileno())
+            self._file.close()
+        except OSError as error:
+            raise _full(error) from error
+        return Received(self._path, self._size, *(one.hexdigest() for one in self._hashes))
+
+    def abandon(self) -> None:
+        """Leave nothing behind."""
+        with contextlib.suppress(OSError):  # what a full disk cannot flush is thrown away anyway
+            self._file.close()
+        self._path.unlink(missing_ok=True)
+
+
+def _full(error: OSError) -> StorageFull:
+    return StorageFull(f"the artifact store cannot be written: {error.strerror}")
 
 
 class ArtifactStore:
@@ -47,30 +82,13 @@ class ArtifactStore:
             if time.time() - leftover.stat().st_mtime > LEFTOVER_SECONDS:
                 leftover.unlink(missing_ok=True)
 
-    async def receive(self, upload: Upload) -> Received:
-        """Stream to disk, hashed on the way; raises FileTooLarge or StorageFull and leaves nothing behind."""
-        self._incoming.mkdir(parents=True, exist_ok=True)
-        path = self._incoming / secrets.token_hex(16)
-        hashes = hashlib.sha256(), hashlib.sha1(usedforsecurity=False), hashlib.md5(usedforsecurity=False)
-        size = 0
+    def begin(self) -> "Incoming":
+        """A place for an upload; raises StorageFull."""
         try:
-            with path.open("wb") as file:
-                while chunk := await upload.read(CHUNK_BYTES):
-                    size += len(chunk)
-                    if size > self._max:
-                        raise FileTooLarge(f"the file is larger than {self._max} bytes", limit=self._max)
-                    for one in hashes:
-                        one.update(chunk)
-                    file.write(chunk)
-                file.flush()
-                os.fsync(file.fileno())
+            self._incoming.mkdir(parents=True, exist_ok=True)
+            return Incoming(self._incoming / secrets.token_hex(16), self._max)
         except OSError as error:
-            path.unlink(missing_ok=True)
-            raise StorageFull(f"the artifact store cannot be written: {error.strerror}") from error
-        except BaseException:
-            path.unlink(missing_ok=True)
-            raise
-        return Received(path, size, *(one.hexdigest() for one in hashes))
+            raise _full(error) from error
 
     def keep(self, received: Received) -> None:
         """Take an upload in; a blob that is already there is the same bytes."""

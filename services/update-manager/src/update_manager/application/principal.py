@@ -1,5 +1,6 @@
 """Who asks: an operator with a session or password, or a program with a token."""
 
+import asyncio
 import hashlib
 import hmac
 import os
@@ -15,6 +16,7 @@ from update_manager.adapters.db.tables import ApiToken, AuditEntry, Tenant, User
 from update_manager.errors import ConstraintViolation, NotAuthenticated
 
 MIN_PASSWORD = 8
+MAX_USERNAME = 64
 _SCRYPT = {"n": 2**14, "r": 8, "p": 1}
 
 
@@ -52,22 +54,29 @@ async def set_password(session: AsyncSession, tenant: str, username: str, passwo
     """Make the operator or give it a new password; old sessions end."""
     if len(password) < MIN_PASSWORD:
         raise ConstraintViolation(f"a password has at least {MIN_PASSWORD} characters")
+    if not username.strip() or len(username) > MAX_USERNAME or ":" in username or not username.isprintable():
+        raise ConstraintViolation(f"a user name has 1 to {MAX_USERNAME} printable characters and no colon")
     owner = await tenant_id(session, tenant)
+    hashed = await asyncio.to_thread(hash_password, password)
     user = await session.scalar(select(User).where(User.tenant_id == owner, User.username == username))
     if user is None:
-        session.add(User(tenant_id=owner, username=username, password_hash=hash_password(password)))
+        session.add(User(tenant_id=owner, username=username, password_hash=hashed))
         return
-    user.password_hash = hash_password(password)
+    user.password_hash = hashed
     await session.execute(delete(ApiToken).where(ApiToken.user_id == user.id))
 
 
 async def check_password(session: AsyncSession, tenant: str, username: str, password: str) -> tuple[Principal, int]:
     """The operator and its row id; raises NotAuthenticated, after the same work for unknown names."""
     user = await session.scalar(
-        select(User).join(Tenant, Tenant.id == User.tenant_id).where(Tenant.name == tenant, User.username == username)
+        select(User)
+        .join(Tenant, Tenant.id == User.tenant_id)
+        .where(Tenant.name == tenant.upper(), User.username == username)
     )
     stored = user.password_hash if user else _NOBODY
-    if not password_matches(password, stored) or user is None or not user.enabled:
+    # In a thread: the check is slow on purpose, and other requests must not wait for it.
+    matches = await asyncio.to_thread(password_matches, password, stored)
+    if not matches or user is None or not user.enabled:
         raise NotAuthenticated("user name or password is wrong")
     return Principal(user.tenant_id, user.username), user.id
 

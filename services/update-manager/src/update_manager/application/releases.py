@@ -2,25 +2,31 @@
 
 from typing import Any
 
-from sqlalchemy import ColumnElement, func, select
+from sqlalchemy import ColumnElement, delete, func, or_, select
 from sqlalchemy.exc import IntegrityError
 from sqlalchemy.ext.asyncio import AsyncSession
+from sqlalchemy.orm import selectinload
 
 from mcuboot_image import PublicKey, load_public_key
 from update_manager.adapters.artifact_store import ArtifactStore, Received
 from update_manager.adapters.db.tables import (
+    Action,
     Artifact,
     DistributionSet,
     DistributionSetType,
+    Rollout,
     SigningKey,
     SoftwareModule,
     SoftwareModuleType,
+    Target,
+    TargetFilter,
     TargetType,
     distribution_set_module,
 )
+from update_manager.application import artifacts
 from update_manager.application.principal import Principal, audit
 from update_manager.domain.images import Inspected, inspect
-from update_manager.errors import AlreadyExists, NotFound
+from update_manager.errors import AlreadyExists, IncompleteDistributionSet, NotFound
 
 
 async def product_of(session: AsyncSession, who: Principal, key_or_id: str) -> TargetType:
@@ -90,7 +96,8 @@ async def publish(
         distribution_set_module.insert().values(distribution_set_id=release.id, software_module_id=module.id)
     )
     audit(session, who, "publish", "distributionset", release.id, f"{title} {version} for {product.key}")
-    store.keep(received)
+    await session.flush()
+    await artifacts.keep(session, store, received)
     return release.id
 
 
@@ -137,3 +144,56 @@ async def one_release(session: AsyncSession, who: Principal, identifier: int) ->
     if row is None:
         raise NotFound(f"there is no release {identifier}")
     return row
+
+
+async def freeze(session: AsyncSession, who: Principal, set_id: int) -> None:
+    """Before its first assignment: the set must be complete; from now on nobody changes it, its modules or their files.
+
+    What a group of devices has, the next one must get too. Raises NotFound or IncompleteDistributionSet.
+    """
+    row = await session.scalar(
+        select(DistributionSet)
+        .where(DistributionSet.tenant_id == who.tenant_id, DistributionSet.id == set_id, ~DistributionSet.deleted)
+        .options(
+            selectinload(DistributionSet.type).selectinload(DistributionSetType.mandatory),
+            selectinload(DistributionSet.modules),
+        )
+        .with_for_update(of=DistributionSet)
+    )
+    if row is None:
+        raise NotFound(f"there is no distribution set {set_id}")
+    if not row.complete:
+        lacking = {kind.key for kind in row.type.mandatory if kind.id not in {one.type_id for one in row.modules}}
+        raise IncompleteDistributionSet(
+            f"{row.name} {row.version} is incomplete: it has no module of type {', '.join(sorted(lacking)) or 'any'}"
+        )
+    row.locked = True
+    for module in row.modules:
+        module.locked = True
+
+
+async def withdraw(session: AsyncSession, row: DistributionSet) -> list[str]:
+    """Delete a set nothing refers to, and the modules made with it as a release; hide one that was used.
+
+    Returns hashes of bytes that may have lost their last row. `row.modules` must be loaded.
+    """
+    references = (Action, Rollout)
+    used = [select(one.id).where(one.distribution_set_id == row.id).exists() for one in references]
+    held = or_(Target.assigned_distribution_set_id == row.id, Target.installed_distribution_set_id == row.id)
+    filters = TargetFilter.auto_assign_distribution_set_id == row.id
+    used += [select(Target.id).where(held).exists(), select(TargetFilter.id).where(filters).exists()]
+    if await session.scalar(select(or_(*used))):
+        row.deleted = True
+        return []
+    ids = [module.id for module in row.modules] if row.target_type_id is not None else []
+    await session.delete(row)
+    await session.flush()
+    elsewhere = select(distribution_set_module.c.software_module_id)
+    alone = list(
+        await session.scalars(
+            select(SoftwareModule.id).where(SoftwareModule.id.in_(ids), SoftwareModule.id.not_in(elsewhere))
+        )
+    )
+    hashes = list(await session.scalars(select(Artifact.sha256).where(Artifact.software_module_id.in_(alone))))
+    await session.execute(delete(SoftwareModule).where(SoftwareModule.id.in_(alone)))
+    return hashes

@@ -1,6 +1,5 @@
 """The HTTP application: both APIs over one set of parts."""
 
-from collections import OrderedDict
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
@@ -12,7 +11,7 @@ from update_manager.adapters.artifact_store import ArtifactStore
 from update_manager.adapters.db.session import Database
 from update_manager.entrypoints import ddi, problems
 from update_manager.entrypoints.dependencies import Parts, PartsDep, require_operator
-from update_manager.entrypoints.etag import tag_json
+from update_manager.entrypoints.manners import Manners
 from update_manager.entrypoints.mgmt import (
     actions,
     distribution_sets,
@@ -72,7 +71,6 @@ def create_app(settings: UpdateManagerSettings) -> FastAPI:
         Database(settings.database_url.get_secret_value(), settings.database_pool_size),
         ArtifactStore(settings.artifact_directory, settings.max_artifact_bytes),
         redis.Redis.from_url(settings.redis_url.get_secret_value(), socket_timeout=5, socket_connect_timeout=3),
-        OrderedDict(),
     )
 
     @asynccontextmanager
@@ -93,7 +91,7 @@ def create_app(settings: UpdateManagerSettings) -> FastAPI:
     )
     app.state.parts = parts
     problems.install(app)
-    app.middleware("http")(tag_json)
+    app.add_middleware(Manners)
     app.include_router(health)
     app.include_router(sessions.router, prefix="/rest/v1")
     for module in GUARDED:

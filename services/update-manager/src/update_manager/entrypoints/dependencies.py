@@ -5,12 +5,13 @@ import binascii
 import hashlib
 import time
 from collections import OrderedDict
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Annotated, Any, Final
 
 import redis.asyncio as redis
 from fastapi import Depends, Query, Request
 from sqlalchemy import ColumnElement
+from sqlalchemy.ext.asyncio import AsyncSession
 from sqlalchemy.orm import InstrumentedAttribute
 
 from update_manager.adapters.artifact_store import ArtifactStore
@@ -18,11 +19,20 @@ from update_manager.adapters.db.rsql_sql import Fields
 from update_manager.adapters.db.session import Database
 from update_manager.application import principal
 from update_manager.application.principal import Principal
-from update_manager.errors import InvalidQuery, NotAuthenticated
+from update_manager.errors import (
+    InvalidSortDirection,
+    InvalidSortField,
+    InvalidSortSyntax,
+    NotAuthenticated,
+    TooManyTries,
+)
 from update_manager.settings import UpdateManagerSettings
 
 REMEMBER_SECONDS: Final = 60.0
 REMEMBERED: Final = 256
+MAX_FAILURES: Final = 10
+FORGET_SECONDS: Final = 60.0
+FAILURES: Final = 1000
 MAX_LIMIT: Final = 500
 DEFAULT_LIMIT: Final = 50
 
@@ -37,7 +47,9 @@ class Parts:
     redis: "redis.Redis"
     # A checked password is believed for a minute: scrypt on every request of a script would be its own denial of
     # service. Keys are hashes of what was sent, so memory holds no password.
-    remembered: "OrderedDict[bytes, tuple[float, Principal]]"
+    remembered: "OrderedDict[bytes, tuple[float, Principal]]" = field(default_factory=OrderedDict)
+    # When passwords were wrong, by user name.
+    failures: "OrderedDict[str, list[float]]" = field(default_factory=OrderedDict)
 
 
 def parts_of(request: Request) -> Parts:
@@ -67,18 +79,41 @@ async def _basic(parts: Parts, value: str) -> Principal:
         return known[1]
     try:
         username, _, password = base64.b64decode(value, validate=True).decode().partition(":")
-    except (binascii.Error, UnicodeDecodeError) as error:
+    except (binascii.Error, UnicodeError) as error:
         raise NotAuthenticated("the Basic credentials cannot be read") from error
-    # hawkBit's "tenant\\user" form names the tenant too.
-    tenant, backslash, name = username.rpartition("\\")
     async with parts.database.read() as session:
-        who, _ = await principal.check_password(
-            session, tenant if backslash else parts.settings.tenant, name or username, password
-        )
+        who, _ = await checked(parts, session, username, password)
     parts.remembered[digest] = (time.monotonic() + REMEMBER_SECONDS, who)
     while len(parts.remembered) > REMEMBERED:
         parts.remembered.popitem(last=False)
     return who
+
+
+async def checked(parts: Parts, session: AsyncSession, username: str, password: str) -> tuple[Principal, int]:
+    """The operator with that name and password; raises NotAuthenticated, or TooManyTries.
+
+    Wrong tries are counted by name, whatever way they came: a minute's rest after ten of them.
+    """
+    now = time.monotonic()
+    recent = [at for at in parts.failures.get(username, []) if now - at < FORGET_SECONDS]
+    if len(recent) >= MAX_FAILURES:
+        raise TooManyTries("too many wrong passwords for this user; wait a minute")
+    # hawkBit's "tenant\\user" form names the tenant too.
+    tenant, backslash, name = username.rpartition("\\")
+    try:
+        if "\0" in username:
+            raise NotAuthenticated("user name or password is wrong")
+        found = await principal.check_password(
+            session, tenant if backslash else parts.settings.tenant, name or username, password
+        )
+    except NotAuthenticated:
+        parts.failures[username] = [*recent, now]
+        parts.failures.move_to_end(username)
+        while len(parts.failures) > FAILURES:
+            parts.failures.popitem(last=False)
+        raise
+    parts.failures.pop(username, None)
+    return found
 
 
 Operator = Annotated[Principal, Depends(require_operator)]
@@ -100,11 +135,11 @@ class Page:
             name, colon, direction = part.partition(":")
             column = fields.get(name.strip().lower())
             if not colon:
-                raise InvalidQuery(f"sort is written field:ASC or field:DESC, not {part[:40]!r}")
+                raise InvalidSortSyntax(f"sort is written field:ASC or field:DESC, not {part[:40]!r}")
             if not isinstance(column, InstrumentedAttribute):
-                raise InvalidQuery(f"there is no field {name[:40]!r} to sort by")
+                raise InvalidSortField(f"there is no field {name[:40]!r} to sort by")
             if direction.upper() not in ("ASC", "DESC"):
-                raise InvalidQuery(f"sort direction is ASC or DESC, not {direction[:10]!r}")
+                raise InvalidSortDirection(f"sort direction is ASC or DESC, not {direction[:10]!r}")
             out.append(column.asc() if direction.upper() == "ASC" else column.desc())
         return [*out, default]
 

@@ -35,10 +35,23 @@ STATUS: Final[dict[type[errors.UpdateManagerError], int]] = {
     errors.NotAuthenticated: 401,
     errors.StorageFull: 507,
     errors.ChecksumMismatch: 400,
-    errors.InvalidQuery: 400,
+    errors.InvalidSortField: 400,
+    errors.InvalidSortDirection: 400,
+    errors.InvalidSortSyntax: 400,
+    errors.MalformedBody: 400,
+    errors.UnsupportedModule: 400,
+    errors.NotSupportedYet: 400,
+    errors.TooManyTries: 429,
     errors.EntityLocked: 423,
     errors.ServiceUnavailable: 503,
     errors.UnsupportedMediaType: 415,
+}
+_UNREADABLE: Final = ("json_invalid", "missing", "literal_error", "_type", "_parsing")
+_LIMITS: Final = ("ConstraintViolation", errors.ConstraintViolation.code)
+# What PostgreSQL says (SQLSTATE) when a check in code was overtaken by another request.
+_INTEGRITY: Final[dict[str, tuple[int, type[errors.UpdateManagerError], str]]] = {
+    "23505": (409, errors.AlreadyExists, "something with that name or key exists already"),
+    "23503": (404, errors.NotFound, "something the request names does not exist, or is still in use"),
 }
 AWAY: Final = "a server this service depends on does not answer; nothing was changed, try again in a moment"
 
@@ -64,12 +77,19 @@ def install(app: FastAPI) -> None:
         return JSONResponse(answer, status, headers)
 
     @app.exception_handler(RequestValidationError)
-    async def invalid(_: Request, error: RequestValidationError) -> JSONResponse:
+    async def invalid(request: Request, error: RequestValidationError) -> JSONResponse:
         found = error.errors()
-        broken = any(item["type"] == "json_invalid" for item in found)
-        code = "rest.body.notReadable" if broken else "repo.constraintViolation"
+        in_body = any(item["loc"][:1] == ("body",) for item in found)
+        kind = request.headers.get("content-type", "").partition(";")[0].strip().lower()
+        has_body = "transfer-encoding" in request.headers or request.headers.get("content-length", "0") != "0"
+        if in_body and has_body and not kind.endswith(("/json", "+json")):
+            text = f"send application/json, not {kind[:60] or 'a body without a content type'}"
+            return JSONResponse(body("UnsupportedMediaType", errors.UnsupportedMediaType.code, text), 415)
+        # hawkBit tells what cannot be read (syntax, types, missing members) from what is outside its limits.
+        unreadable = in_body and any(item["type"].endswith(_UNREADABLE) for item in found)
+        name, code = ("MalformedBody", "rest.body.notReadable") if unreadable else _LIMITS
         text = "; ".join(f"{'.'.join(str(part) for part in item['loc'])}: {item['msg']}" for item in found[:5])
-        return JSONResponse(body("ConstraintViolation", code, text), 400)
+        return JSONResponse(body(name, code, text), 400)
 
     @app.exception_handler(HTTPException)
     async def plain(_: Request, error: HTTPException) -> JSONResponse:
@@ -92,6 +112,10 @@ def install(app: FastAPI) -> None:
             return JSONResponse(
                 body("ConstraintViolation", "repo.constraintViolation", "a value cannot be stored"), 400
             )
+        state = getattr(error.orig, "sqlstate", None) or ""
+        if state in _INTEGRITY:
+            status, kind, text = _INTEGRITY[state]
+            return JSONResponse(body(kind.__name__, kind.code, text), status)
         return unnamed(error)
 
     @app.exception_handler(Exception)

@@ -25,7 +25,7 @@ def _audit(entity: Any) -> dict[str, Column | Special]:
 
 def _keyed(entity: Any) -> Special:
     def condition(key: str, comparison: Comparison) -> ColumnElement[bool]:
-        match = exists().where(entity.target_id == t.Target.id, func.lower(entity.key) == key.lower())
+        match = exists().where(entity.target_id == t.Target.id, func.lower(entity.key) == func.lower(key))
         return _through(match, entity.value, comparison)
 
     return condition
@@ -66,7 +66,9 @@ def _set_of(foreign: Column, column: str) -> Special:
 
 def _type_of(foreign: Column, entity: Any, column: str) -> Special:
     def condition(_: str, comparison: Comparison) -> ColumnElement[bool]:
-        return _through(exists().where(entity.id == foreign), getattr(entity, column), comparison)
+        # An alias: the query this condition lands in may join the same table.
+        other = aliased(entity)
+        return _through(exists().where(other.id == foreign), getattr(other, column), comparison)
 
     return condition
 
@@ -244,7 +246,7 @@ def compare(column: Any, comparison: Comparison) -> ColumnElement[bool]:
             return or_(column.is_(None), not_(equal))
     value = _typed(kind, comparison.values[0], comparison)
     left = func.lower(column) if kind is str else column
-    right = value.lower() if isinstance(value, str) else value
+    right = func.lower(value) if kind is str else value
     ordered = {"<": left < right, "<=": left <= right, ">": left > right, ">=": left >= right}
     return ordered[comparison.operator]
 
@@ -255,7 +257,8 @@ def _equal(column: Any, kind: type, value: str, comparison: Comparison) -> Colum
     if value == "":
         return or_(column.is_(None), column == "")
     if "*" not in value:
-        return func.lower(column) == value.lower()
+        # Both sides by the database: its idea of lower case (none beyond ASCII under locale C) must be one idea.
+        return func.lower(column) == func.lower(value)
     escaped = value.replace("/", "//").replace("%", "/%").replace("_", "/_")
     pattern = escaped.replace("\\*", "\0").replace("*", "%").replace("\0", "*")
     return column.ilike(pattern, escape="/")  # type: ignore[no-any-return]

@@ -1,10 +1,10 @@
 """Distribution sets and their types."""
 
-from typing import Annotated, Any
+from typing import Annotated, Any, Final
 
-from fastapi import APIRouter, Response
+from fastapi import APIRouter, Request, Response
 from pydantic import Field
-from sqlalchemy import delete, func, select
+from sqlalchemy import select
 from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.exc import IntegrityError
 from sqlalchemy.ext.asyncio import AsyncSession
@@ -12,14 +12,22 @@ from sqlalchemy.orm import selectinload
 
 from update_manager.adapters.db import rsql_sql
 from update_manager.adapters.db import tables as t
+from update_manager.application import artifacts, releases
 from update_manager.application.principal import Principal, audit
 from update_manager.entrypoints.dependencies import Operator, PageDep, PartsDep, listing
 from update_manager.entrypoints.mgmt import shapes
-from update_manager.entrypoints.mgmt.fields import AsList, Body, Description, Key, Name, Reference, Version
+from update_manager.entrypoints.mgmt.fields import AsList, Body, Colour, Description, Key, Name, Reference, Version
+from update_manager.entrypoints.mgmt.reading import SHOWN, paged, types_by_key
+from update_manager.entrypoints.mgmt.reading import one as one_row
 from update_manager.entrypoints.mgmt.targets import page_of
-from update_manager.errors import AlreadyExists, ConstraintViolation, EntityLocked, NotFound
+from update_manager.errors import AlreadyExists, EntityLocked, NotFound, QuotaExceeded, UnsupportedModule
 
 router = APIRouter(tags=["Distribution sets"])
+
+# hawkBit's tenant default ("OS with app(s)") and its quota.
+DEFAULT_TYPE: Final = "os_app"
+MAX_MODULES: Final = 100
+References = Annotated[list[Reference], AsList, Field(max_length=MAX_MODULES)]
 
 
 class SetBody(Body):
@@ -27,25 +35,42 @@ class SetBody(Body):
 
     name: Name | None = None
     version: Version | None = None
-    type: Key | None = None
     description: Description | None = None
     required_migration_step: bool | None = Field(None, alias="requiredMigrationStep")
-    modules: list[Reference] = Field(default_factory=list, max_length=100)
+    locked: bool | None = None
 
 
-def _loaded() -> Any:
-    return select(t.DistributionSet).options(
-        selectinload(t.DistributionSet.type),
-        selectinload(t.DistributionSet.modules).selectinload(t.SoftwareModule.type),
-    )
+class NewSet(SetBody):
+    """A set to create."""
+
+    name: Name
+    version: Version
+    type: Key = DEFAULT_TYPE
+    modules: References = Field(default_factory=list)
 
 
-async def find(session: AsyncSession, who: Principal, identifier: int) -> t.DistributionSet:
+class NewSetType(Body):
+    """A set type to create."""
+
+    key: Key
+    name: Name
+    description: Description | None = None
+    colour: Colour | None = None
+    mandatory: list[Reference] = Field(default_factory=list, alias="mandatorymodules", max_length=50)
+    optional: list[Reference] = Field(default_factory=list, alias="optionalmodules", max_length=50)
+
+
+async def find(session: AsyncSession, who: Principal, identifier: int, *, lock: bool = False) -> t.DistributionSet:
     """The set with type and modules; raises NotFound."""
-    found: t.DistributionSet | None = await session.scalar(
-        _loaded().where(
+    query = (
+        select(t.DistributionSet)
+        .where(
             t.DistributionSet.tenant_id == who.tenant_id, t.DistributionSet.id == identifier, ~t.DistributionSet.deleted
         )
+        .options(*SHOWN)
+    )
+    found: t.DistributionSet | None = await session.scalar(
+        query.with_for_update(of=t.DistributionSet) if lock else query
     )
     if found is None:
         raise NotFound(f"there is no distribution set {identifier}")
@@ -55,81 +80,138 @@ async def find(session: AsyncSession, who: Principal, identifier: int) -> t.Dist
 @router.get("/distributionsettypes")
 async def list_types(who: Operator, parts: PartsDep, page: PageDep) -> dict[str, Any]:
     """Set types."""
-    fields = rsql_sql.plain(t.DistributionSetType, key=t.DistributionSetType.key)
-    where = [t.DistributionSetType.tenant_id == who.tenant_id]
-    if page.q:
-        where.append(rsql_sql.condition(page.q, fields))
+    kind = t.DistributionSetType
+    fields = rsql_sql.plain(kind, key=kind.key, description=kind.description, colour=kind.colour)
+    mine = kind.tenant_id == who.tenant_id
     async with parts.database.read() as session:
-        total = await session.scalar(select(func.count()).select_from(t.DistributionSetType).where(*where))
-        order = page.order(fields, t.DistributionSetType.id.asc())
-        rows = await session.scalars(
-            select(t.DistributionSetType).where(*where).order_by(*order).offset(page.offset).limit(page.limit)
-        )
-        return listing([shapes.typed(row) for row in rows], total or 0)
+        rows, total = await paged(session, select(kind), kind, page, fields, kind.id.asc(), mine, ~kind.deleted)
+        return listing([shapes.distribution_set_type(row) for (row,) in rows], total)
 
 
-@router.get("/distributionsets")
-async def list_sets(who: Operator, parts: PartsDep, page: PageDep) -> dict[str, Any]:
-    """Distribution sets."""
-    where = [t.DistributionSet.tenant_id == who.tenant_id, ~t.DistributionSet.deleted]
-    if page.q:
-        where.append(rsql_sql.condition(page.q, rsql_sql.DISTRIBUTION_SET))
-    async with parts.database.read() as session:
-        total = await session.scalar(select(func.count()).select_from(t.DistributionSet).where(*where))
-        order = page.order(rsql_sql.DISTRIBUTION_SET, t.DistributionSet.id.asc())
-        rows = await session.scalars(_loaded().where(*where).order_by(*order).offset(page.offset).limit(page.limit))
-        return listing([shapes.distribution_set(row) for row in rows], total or 0)
-
-
-@router.post("/distributionsets", status_code=201)
-async def create_sets(who: Operator, parts: PartsDep, body: Annotated[list[SetBody], AsList]) -> list[dict[str, Any]]:
-    """Create sets, all or none; `modules` are assigned at once."""
+@router.post("/distributionsettypes", status_code=201)
+async def create_types(
+    who: Operator, parts: PartsDep, body: Annotated[list[NewSetType], AsList, Field(max_length=100)]
+) -> list[dict[str, Any]]:
+    """Create set types, all or none."""
     async with parts.database.write() as session:
-        ids = []
+        rows = []
         for new in body:
-            if new.name is None or new.version is None:
-                raise ConstraintViolation("a distribution set needs name and version")
-            key = new.type or "os"
-            kind = await session.scalar(
-                select(t.DistributionSetType.id).where(
-                    t.DistributionSetType.tenant_id == who.tenant_id, t.DistributionSetType.key == key
-                )
-            )
-            if kind is None:
-                raise NotFound(f"there is no distribution set type {key!r}")
-            row = t.DistributionSet(
-                tenant_id=who.tenant_id,
-                type_id=kind,
-                name=new.name,
-                version=new.version,
-                description=new.description,
-                required_migration_step=bool(new.required_migration_step),
-                created_by=who.username,
-                last_modified_by=who.username,
+            mine = {"tenant_id": who.tenant_id, "created_by": who.username, "last_modified_by": who.username}
+            row = t.DistributionSetType(
+                **mine, key=new.key, name=new.name, description=new.description, colour=new.colour
             )
             session.add(row)
             try:
                 await session.flush()
             except IntegrityError as error:
-                raise AlreadyExists(f"{new.name} {new.version} exists already; nothing was created") from error
-            await _add_modules(session, who, row.id, new.modules)
-            audit(session, who, "create", "distributionset", row.id, f"{new.name} {new.version}")
-            ids.append(row.id)
-        session.expire_all()
-        return [shapes.distribution_set(await find(session, who, identifier)) for identifier in ids]
+                raise AlreadyExists(f"the set type {new.key!r} exists already; nothing was created") from error
+            for reference, mandatory in [(one, True) for one in new.mandatory] + [(one, False) for one in new.optional]:
+                module = await one_row(session, who, t.SoftwareModuleType, reference.id, "software module type")
+                values = {"distribution_set_type_id": row.id, "software_module_type_id": module.id}
+                statement = insert(t.distribution_set_type_module_type).values(**values, mandatory=mandatory)
+                await session.execute(statement.on_conflict_do_nothing())
+            audit(session, who, "create", "distributionsettype", row.id, row.key)
+            rows.append(row)
+        return [shapes.distribution_set_type(row) for row in rows]
 
 
-async def _add_modules(session: AsyncSession, who: Principal, set_id: int, modules: list[Reference]) -> None:
-    for one in modules:
-        module = await session.scalar(
-            select(t.SoftwareModule.id).where(
-                t.SoftwareModule.tenant_id == who.tenant_id, t.SoftwareModule.id == one.id, ~t.SoftwareModule.deleted
-            )
+@router.get("/distributionsettypes/{identifier}")
+async def get_type(who: Operator, parts: PartsDep, identifier: int) -> dict[str, Any]:
+    """One set type."""
+    async with parts.database.read() as session:
+        found = await one_row(session, who, t.DistributionSetType, identifier, "distribution set type")
+        return shapes.distribution_set_type(found)
+
+
+@router.get("/distributionsettypes/{identifier}/mandatorymoduletypes")
+@router.get("/distributionsettypes/{identifier}/optionalmoduletypes")
+async def list_type_modules(request: Request, who: Operator, parts: PartsDep, identifier: int) -> list[dict[str, Any]]:
+    """Module types a set of this type must or may have."""
+    link, mandatory = t.distribution_set_type_module_type, request.url.path.endswith("/mandatorymoduletypes")
+    async with parts.database.read() as session:
+        await one_row(session, who, t.DistributionSetType, identifier, "distribution set type")
+        rows = await session.scalars(
+            select(t.SoftwareModuleType)
+            .join(link, link.c.software_module_type_id == t.SoftwareModuleType.id)
+            .where(link.c.distribution_set_type_id == identifier, link.c.mandatory == mandatory)
+            .order_by(t.SoftwareModuleType.id)
         )
-        if module is None:
-            raise NotFound(f"there is no software module {one.id}")
-        values = {"distribution_set_id": set_id, "software_module_id": module}
-        await session.execute(insert(t.distribution_set_module).values(**values).on_conflict_do_nothing())
+        return [shapes.software_module_type(row) for row in rows]
+
+
+@router.get("/distributionsets")
+async def list_sets(who: Operator, parts: PartsDep, page: PageDep) -> dict[str, Any]:
+    """Distribution sets."""
+    entity = t.DistributionSet
+    where = (entity.tenant_id == who.tenant_id, ~entity.deleted)
+    query = select(entity).options(*SHOWN)
+    async with parts.database.read() as session:
+        rows, total = await paged(session, query, entity, page, rsql_sql.DISTRIBUTION_SET, entity.id.asc(), *where)
+        return listing([shapes.distribution_set(row) for (row,) in rows], total)
+
+
+@router.post("/distributionsets", status_code=201)
+async def create_sets(
+    who: Operator, parts: PartsDep, body: Annotated[list[NewSet], AsList, Field(max_length=1000)]
+) -> list[dict[str, Any]]:
+    """Create sets, all or none; `modules` are assigned at once."""
+    async with parts.database.write() as session:
+        kinds = await types_by_key(session, who, t.DistributionSetType, {new.type for new in body})
+        modules = await _modules(session, who, {one.id for new in body for one in new.modules})
+        rows = []
+        for new in body:
+            row = t.DistributionSet(
+                tenant_id=who.tenant_id,
+                type=kinds[new.type],
+                name=new.name,
+                version=new.version,
+                description=new.description,
+                required_migration_step=bool(new.required_migration_step),
+                locked=bool(new.locked),
+                modules=[],
+                created_by=who.username,
+                last_modified_by=who.username,
+            )
+            _put_in(row, [modules[one.id] for one in new.modules])
+            session.add(row)
+            rows.append(row)
+        try:
+            await session.flush()
+        except IntegrityError as error:
+            raise AlreadyExists("one of these names and versions is taken; nothing was created") from error
+        for row in rows:
+            audit(session, who, "create", "distributionset", row.id, f"{row.name} {row.version}")
+        return [shapes.distribution_set(row) for row in rows]
+
+
+async def _modules(session: AsyncSession, who: Principal, ids: set[int]) -> dict[int, t.SoftwareModule]:
+    """Modules with their types, by id, in one query; raises NotFound."""
+    module = t.SoftwareModule
+    rows = await session.scalars(
+        select(module)
+        .where(module.tenant_id == who.tenant_id, module.id.in_(ids), ~module.deleted)
+        .options(selectinload(module.type))
+    )
+    found = {row.id: row for row in rows}
+    for identifier in sorted(ids - found.keys()):
+        raise NotFound(f"there is no software module {identifier}")
+    return found
+
+
+def _put_in(row: t.DistributionSet, modules: list[t.SoftwareModule]) -> None:
+    """Add modules; one of a type that takes one only replaces the earlier one, as in hawkBit. UnsupportedModule."""
+    allowed = {kind.id for kind in [*row.type.mandatory, *row.type.optional]}
+    for module in modules:
+        if module.type_id not in allowed:
+            raise UnsupportedModule(f"a set of type {row.type.key!r} takes no module of type {module.type.key!r}")
+        if module in row.modules:
+            continue
+        same = [one for one in row.modules if one.type_id == module.type_id]
+        if module.type.max_assignments == 1 and same:
+            row.modules.remove(same[0])
+        elif len(same) >= module.type.max_assignments or len(row.modules) >= MAX_MODULES:
+            raise QuotaExceeded(f"no further module of type {module.type.key!r} fits into the set")
+        row.modules.append(module)
 
 
 @router.get("/distributionsets/{identifier}")
@@ -143,64 +225,70 @@ async def get_set(who: Operator, parts: PartsDep, identifier: int) -> dict[str, 
 async def change_set(who: Operator, parts: PartsDep, identifier: int, body: SetBody) -> dict[str, Any]:
     """Change what is given."""
     async with parts.database.write() as session:
-        row = await find(session, who, identifier)
-        for name in ("name", "version", "description", "required_migration_step"):
+        row = await find(session, who, identifier, lock=True)
+        for name in ("name", "version", "description", "required_migration_step", "locked"):
             if (value := getattr(body, name)) is not None:
                 setattr(row, name, value)
+        row.last_modified_by = who.username
+        audit(session, who, "change", "distributionset", identifier)
         try:
             await session.flush()
         except IntegrityError as error:
             raise AlreadyExists("another set has that name and version") from error
-        session.expire_all()
-        return shapes.distribution_set(await find(session, who, identifier))
+        await session.refresh(row, ["last_modified_at"])
+        return shapes.distribution_set(row)
 
 
 @router.delete("/distributionsets/{identifier}", status_code=204)
 async def delete_set(who: Operator, parts: PartsDep, identifier: int) -> Response:
-    """Hide a set; what it did stays in the history."""
+    """Delete a set that was never used; hide one that was, what it did stays in the history."""
     async with parts.database.write() as session:
-        (await find(session, who, identifier)).deleted = True
-        audit(session, who, "delete", "distributionset", identifier)
+        row = await find(session, who, identifier, lock=True)
+        hashes = await releases.withdraw(session, row)
+        audit(session, who, "delete", "distributionset", identifier, f"{row.name} {row.version}")
+    await artifacts.drop_unreferenced(parts.database, parts.store, hashes)
     return Response(status_code=204)
 
 
 @router.get("/distributionsets/{identifier}/assignedSM")
-async def list_modules(who: Operator, parts: PartsDep, identifier: int) -> dict[str, Any]:
-    """Modules of a set."""
+async def list_modules(who: Operator, parts: PartsDep, identifier: int, page: PageDep) -> dict[str, Any]:
+    """Modules of a set; there are at most a hundred."""
     async with parts.database.read() as session:
         found = await find(session, who, identifier)
         content = [shapes.software_module(module) for module in found.modules]
-    return listing(content, len(content))
+    return listing(content[page.offset : page.offset + page.limit], len(content))
 
 
 @router.post("/distributionsets/{identifier}/assignedSM", status_code=204)
-async def add_modules(
-    who: Operator, parts: PartsDep, identifier: int, body: Annotated[list[Reference], AsList]
-) -> Response:
+async def add_modules(who: Operator, parts: PartsDep, identifier: int, body: References) -> Response:
     """Add modules to a set that was not assigned yet."""
     async with parts.database.write() as session:
-        await _require_open(session, who, identifier)
-        await _add_modules(session, who, identifier, body)
+        row = await _find_open(session, who, identifier)
+        modules = await _modules(session, who, {one.id for one in body})
+        _put_in(row, [modules[one.id] for one in body])
+        audit(session, who, "change", "distributionset", identifier, "modules added")
     return Response(status_code=204)
 
 
 @router.delete("/distributionsets/{identifier}/assignedSM/{module_id}", status_code=204)
 async def remove_module(who: Operator, parts: PartsDep, identifier: int, module_id: int) -> Response:
     """Take a module out of a set that was not assigned yet."""
-    link = t.distribution_set_module
     async with parts.database.write() as session:
-        await _require_open(session, who, identifier)
-        await session.execute(
-            delete(link).where(link.c.distribution_set_id == identifier, link.c.software_module_id == module_id)
-        )
+        row = await _find_open(session, who, identifier)
+        if module_id not in {module.id for module in row.modules}:
+            raise NotFound(f"there is no software module {module_id} in distribution set {identifier}")
+        row.modules = [module for module in row.modules if module.id != module_id]
+        audit(session, who, "change", "distributionset", identifier, f"module {module_id} removed")
     return Response(status_code=204)
 
 
-async def _require_open(session: AsyncSession, who: Principal, identifier: int) -> None:
-    await find(session, who, identifier)
-    used = await session.scalar(select(t.Action.id).where(t.Action.distribution_set_id == identifier).limit(1))
-    if used is not None:
+async def _find_open(session: AsyncSession, who: Principal, identifier: int) -> t.DistributionSet:
+    """The set when its modules may still change; raises NotFound or EntityLocked."""
+    row = await find(session, who, identifier, lock=True)
+    if row.locked:
         raise EntityLocked("this set has been assigned and cannot be changed any more; create another version")
+    await session.refresh(row.type, ["optional"])
+    return row
 
 
 @router.get("/distributionsets/{identifier}/assignedTargets")

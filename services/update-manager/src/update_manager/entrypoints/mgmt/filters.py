@@ -3,18 +3,19 @@
 from typing import Any
 
 from fastapi import APIRouter, Response
-from pydantic import Field
-from sqlalchemy import func, select
+from sqlalchemy import select
 from sqlalchemy.exc import IntegrityError
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from update_manager.adapters.db import rsql_sql
 from update_manager.adapters.db import tables as t
-from update_manager.application.principal import Principal
+from update_manager.application.principal import Principal, audit
 from update_manager.entrypoints.dependencies import Operator, PageDep, PartsDep, listing
 from update_manager.entrypoints.mgmt import shapes
-from update_manager.entrypoints.mgmt.fields import Body, Name
-from update_manager.errors import AlreadyExists, ConstraintViolation, NotFound
+from update_manager.entrypoints.mgmt.fields import Body, Name, Query
+from update_manager.entrypoints.mgmt.links import links
+from update_manager.entrypoints.mgmt.reading import one, paged
+from update_manager.errors import AlreadyExists
 
 router = APIRouter(prefix="/targetfilters", tags=["Target filters"])
 
@@ -23,55 +24,56 @@ class FilterBody(Body):
     """A filter; absent means unchanged."""
 
     name: Name | None = None
-    query: str | None = Field(None, max_length=4096)
+    query: Query | None = None
+
+
+class NewFilter(FilterBody):
+    """A filter to store."""
+
+    name: Name
+    query: Query
 
 
 def _shape(row: t.TargetFilter) -> dict[str, Any]:
-    link = {"self": {"href": f"/rest/v1/targetfilters/{row.id}"}}
-    return {"id": row.id, "name": row.name, "query": row.query, "_links": link, **shapes.audit(row)}
+    path = f"targetfilters/{row.id}"
+    return {"id": row.id, "name": row.name, "query": row.query, **shapes.audit(row), **links(path)}
 
 
 async def _find(session: AsyncSession, who: Principal, identifier: int) -> t.TargetFilter:
-    found = await session.scalar(
-        select(t.TargetFilter).where(t.TargetFilter.tenant_id == who.tenant_id, t.TargetFilter.id == identifier)
-    )
-    if found is None:
-        raise NotFound(f"there is no target filter {identifier}")
-    return found
+    return await one(session, who, t.TargetFilter, identifier, "target filter")
 
 
 @router.get("")
 async def list_filters(who: Operator, parts: PartsDep, page: PageDep) -> dict[str, Any]:
     """Stored filters."""
+    mine = t.TargetFilter.tenant_id == who.tenant_id
     fields = rsql_sql.plain(t.TargetFilter)
-    where = [t.TargetFilter.tenant_id == who.tenant_id]
-    if page.q:
-        where.append(rsql_sql.condition(page.q, fields))
     async with parts.database.read() as session:
-        total = await session.scalar(select(func.count()).select_from(t.TargetFilter).where(*where))
-        order = page.order(fields, t.TargetFilter.id.asc())
-        rows = await session.scalars(
-            select(t.TargetFilter).where(*where).order_by(*order).offset(page.offset).limit(page.limit)
+        rows, total = await paged(
+            session, select(t.TargetFilter), t.TargetFilter, page, fields, t.TargetFilter.id.asc(), mine
         )
-        return listing([_shape(row) for row in rows], total or 0)
+        return listing([_shape(row) for (row,) in rows], total)
 
 
 @router.post("", status_code=201)
-async def create_filter(who: Operator, parts: PartsDep, body: FilterBody) -> dict[str, Any]:
+async def create_filter(who: Operator, parts: PartsDep, body: NewFilter) -> dict[str, Any]:
     """Store a filter; its query is checked."""
-    if body.name is None or body.query is None:
-        raise ConstraintViolation("a filter needs a name and a query")
     rsql_sql.target_condition(body.query)
     async with parts.database.write() as session:
         mine = {"created_by": who.username, "last_modified_by": who.username}
         row = t.TargetFilter(tenant_id=who.tenant_id, name=body.name, query=body.query, **mine)
         session.add(row)
-        try:
-            await session.flush()
-        except IntegrityError as error:
-            raise AlreadyExists(f"there is a filter {body.name!r} already") from error
+        await _flush(session, body.name)
+        audit(session, who, "create", "targetfilter", row.id, body.name)
         await session.refresh(row)
         return _shape(row)
+
+
+async def _flush(session: AsyncSession, name: str | None) -> None:
+    try:
+        await session.flush()
+    except IntegrityError as error:
+        raise AlreadyExists(f"there is a filter {name!r} already") from error
 
 
 @router.get("/{identifier}")
@@ -88,8 +90,9 @@ async def change_filter(who: Operator, parts: PartsDep, identifier: int, body: F
         rsql_sql.target_condition(body.query)
     async with parts.database.write() as session:
         row = await _find(session, who, identifier)
-        row.name, row.query = body.name or row.name, body.query or row.query
-        await session.flush()
+        row.name, row.query, row.last_modified_by = body.name or row.name, body.query or row.query, who.username
+        await _flush(session, body.name)
+        audit(session, who, "change", "targetfilter", identifier)
         await session.refresh(row)
         return _shape(row)
 
@@ -99,4 +102,5 @@ async def delete_filter(who: Operator, parts: PartsDep, identifier: int) -> Resp
     """Forget a filter."""
     async with parts.database.write() as session:
         await session.delete(await _find(session, who, identifier))
+        audit(session, who, "delete", "targetfilter", identifier)
     return Response(status_code=204)

@@ -48,7 +48,7 @@ async def _statuses(session: AsyncSession, tenant_id: int) -> dict[str, int]:
         .where(t.Target.tenant_id == tenant_id)
         .group_by(t.Target.update_status)
     )
-    return {**dict.fromkeys(("in_sync", "pending", "error", "unknown", "registered"), 0), **dict(rows.tuples().all())}
+    return {**dict.fromkeys(("in_sync", "pending", "error", "unknown", "registered"), 0), **dict(rows.all())}
 
 
 async def _presence(session: AsyncSession, tenant_id: int) -> dict[str, int]:
@@ -58,7 +58,7 @@ async def _presence(session: AsyncSession, tenant_id: int) -> dict[str, int]:
         (never, "never"), (late, "late"), (t.Target.presence_state == "offline", "offline"), else_="online"
     ).label("word")
     rows = await session.execute(select(word, func.count()).where(t.Target.tenant_id == tenant_id).group_by(word))
-    return {**dict.fromkeys(("online", "late", "offline", "never"), 0), **dict(rows.tuples().all())}
+    return {**dict.fromkeys(("online", "late", "offline", "never"), 0), **dict(rows.all())}
 
 
 async def _versions(session: AsyncSession, tenant_id: int) -> list[dict[str, Any]]:
@@ -93,7 +93,7 @@ async def _rollouts(session: AsyncSession, tenant_id: int) -> list[dict[str, Any
         .order_by(case((under_way, 0), else_=1), t.Rollout.id.desc())
         .limit(ROLLOUTS)
     )
-    return [await progress.summary(session, rollout, release) for rollout, release in rows.tuples()]
+    return [await progress.summary(session, rollout, release) for rollout, release in rows]
 
 
 async def _attention(session: AsyncSession, tenant_id: int) -> list[dict[str, Any]]:
@@ -124,7 +124,7 @@ async def _attention(session: AsyncSession, tenant_id: int) -> list[dict[str, An
         .order_by(t.Action.ended_at.desc())
         .limit(ATTENTION)
     )
-    for target, action in failed.tuples():
+    for target, action in failed:
         why = action.cause_text or cause_text(action.cause or "device_reported")
         items.append(
             {
@@ -147,4 +147,4 @@ async def _events(session: AsyncSession, tenant_id: int) -> list[dict[str, Any]]
         .order_by(t.TargetEvent.at.desc(), t.TargetEvent.id)
         .limit(LATEST)
     )
-    return [progress.event_shape(event, controller) for event, controller in rows.tuples()]
+    return [progress.event_shape(event, controller) for event, controller in rows]

@@ -1,12 +1,14 @@
 """Releases: upload an image, see the inspector's verdict."""
 
-from typing import Annotated, Any
+from typing import Any
 
-from fastapi import APIRouter, File, Form, UploadFile
+from fastapi import APIRouter, Request
 
 from update_manager.application import releases
+from update_manager.entrypoints import uploads
 from update_manager.entrypoints.dependencies import Operator, PageDep, PartsDep, listing
 from update_manager.entrypoints.mgmt import shapes
+from update_manager.errors import ConstraintViolation
 
 router = APIRouter(prefix="/releases", tags=["Releases"])
 
@@ -26,24 +28,25 @@ async def get_release(who: Operator, parts: PartsDep, distribution_set_id: int) 
         return shapes.release(*await releases.one_release(session, who, distribution_set_id))
 
 
-@router.post("", status_code=201)
-async def publish(
-    who: Operator,
-    parts: PartsDep,
-    file: Annotated[UploadFile, File()],
-    target_type: Annotated[str, Form(alias="targetType", max_length=64)],
-    name: Annotated[str | None, Form(max_length=128)] = None,
-    description: Annotated[str | None, Form(max_length=512)] = None,
-) -> dict[str, Any]:
+@router.post(
+    "", status_code=201, openapi_extra=uploads.form("targetType", "name", "description", required=("targetType",))
+)
+async def publish(request: Request, who: Operator, parts: PartsDep) -> dict[str, Any]:
     """Upload a signed MCUboot image; a bad one is refused with the reason and nothing is stored."""
-    received = await parts.store.receive(file)
-    filename = (file.filename or "image.bin").replace("\\", "/").rpartition("/")[2].replace("\0", "")[:255]
-    try:
+    async with uploads.receive(request, parts.store) as arrived:
+        product = arrived.text("targetType", 64)
+        if product is None:
+            raise ConstraintViolation("say which product the image is for", where="targetType")
+        name, description = arrived.text("name", 128), arrived.text("description", 512)
         async with parts.database.write() as session:
             identifier = await releases.publish(
-                session, parts.store, who, received, filename or "image.bin", target_type, name or None, description
+                session,
+                parts.store,
+                who,
+                arrived.received,
+                arrived.filename or "image.bin",
+                product,
+                name,
+                description,
             )
-            await session.flush()
             return shapes.release(*await releases.one_release(session, who, identifier))
-    finally:
-        parts.store.discard(received)  # kept uploads have moved away already

@@ -3,22 +3,22 @@
 import asyncio
 import json
 from collections.abc import AsyncIterator
-from datetime import UTC, datetime
-from typing import Any, Literal
+from typing import Any, Final
 
 from fastapi import APIRouter, Response
 from fastapi.responses import StreamingResponse
-from pydantic import Field
 from sqlalchemy import func, select
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from update_manager.adapters.db import rsql_sql
 from update_manager.adapters.db import tables as t
-from update_manager.application import progress, rollouts
+from update_manager.application import progress, releases, rollouts
 from update_manager.application.principal import Principal, audit
 from update_manager.domain.rollouts import RolloutStatus
 from update_manager.entrypoints.dependencies import Operator, PageDep, Parts, PartsDep, listing
-from update_manager.entrypoints.mgmt.fields import Body, Description, Name
+from update_manager.entrypoints.mgmt.links import links
+from update_manager.entrypoints.mgmt.reading import paged
+from update_manager.entrypoints.mgmt.rollout_bodies import ChangeBody, RolloutBody
 from update_manager.entrypoints.mgmt.shapes import audit as audit_fields
 from update_manager.entrypoints.mgmt.shapes import compact, millis
 from update_manager.entrypoints.mgmt.targets import page_of
@@ -28,95 +28,19 @@ router = APIRouter(prefix="/rollouts", tags=["Rollouts"])
 
 LIVE_SECONDS = 1.0
 HEARTBEAT_ROUNDS = 15
-NEVER = 2**63 - 1
+# hawkBit writes these words in lower case.
+STATUS_WORDS: Final = ("running", "notStarted", "scheduled", "cancelled", "finished", "error")
 
 
-class Condition(Body):
-    """hawkBit's condition: a threshold in percent, as text."""
-
-    condition: Literal["THRESHOLD"] = "THRESHOLD"
-    expression: str = Field("50", pattern=r"^(100|[0-9]{1,2})$")
-
-
-class GroupAction(Body):
-    """What follows when a condition holds."""
-
-    action: Literal["NEXTGROUP", "PAUSE"] = "NEXTGROUP"
-
-
-class GroupBody(Body):
-    """A group."""
-
-    name: Name | None = None
-    target_percentage: float | None = Field(None, alias="targetPercentage", gt=0, le=100)
-    success_condition: Condition | None = Field(None, alias="successCondition")
-    success_action: GroupAction | None = Field(None, alias="successAction")
-    error_condition: Condition | None = Field(None, alias="errorCondition")
-    error_action: GroupAction | None = Field(None, alias="errorAction")
-
-
-class RolloutBody(GroupBody):
-    """A rollout; its conditions are the defaults of its groups."""
-
-    name: Name
-    description: Description | None = None
-    filter: str = Field(alias="targetFilterQuery", min_length=1, max_length=4096)
-    set_id: int = Field(alias="distributionSetId")
-    amount_groups: int | None = Field(None, alias="amountGroups", ge=1, le=rollouts.MAX_GROUPS)
-    groups: list[GroupBody] | None = Field(None, max_length=rollouts.MAX_GROUPS)
-    type: Literal["forced", "soft", "timeforced", "downloadonly"] = "forced"
-    start_at: int | None = Field(None, alias="startAt", ge=0)
-    weight: int | None = Field(None, ge=0, le=1000)
-
-    def plan(self) -> rollouts.RolloutPlan:
-        """As the use case wants it."""
-        asked = self.groups or [GroupBody() for _ in range(self.amount_groups or 1)]
-        start = None
-        if self.start_at is not None and self.start_at != NEVER:
-            start = datetime.fromtimestamp(min(self.start_at, 4102444800000) / 1000, UTC)
-        groups = tuple(self._group(group, number) for number, group in enumerate(asked, 1))
-        return rollouts.RolloutPlan(
-            self.name, self.description, self.filter, self.set_id, groups, self.type, start, self.weight
-        )
-
-    def _group(self, group: GroupBody, number: int) -> rollouts.GroupPlan:
-        success = group.success_condition or self.success_condition or Condition()
-        # Without an error condition nothing pauses a hawkBit rollout.
-        error = group.error_condition or self.error_condition
-        success_action = group.success_action or self.success_action or GroupAction()
-        error_action = group.error_action or self.error_action or GroupAction(action="PAUSE")
-        return rollouts.GroupPlan(
-            group.name or f"group-{number}",
-            int(success.expression),
-            int(error.expression) if error else None,
-            group.target_percentage,
-            success_action.action,
-            error_action.action,
-        )
-
-
-class ChangeBody(Body):
-    """What can be changed later."""
-
-    name: Name | None = None
-    description: Description | None = None
-
-
-async def _shape(session: AsyncSession, row: t.Rollout, *, full: bool = True) -> dict[str, Any]:
-    link = f"/rest/v1/rollouts/{row.id}"
-    totals = progress.totals_of(row, await progress.by_status(session, row.id)) if full else {}
-    links = {"self": {"href": link}}
+async def _shape(
+    session: AsyncSession, row: t.Rollout, total_groups: int | None = None, *, full: bool = True
+) -> dict[str, Any]:
+    counts = await progress.by_status(session, row.id) if full else {}
+    totals = progress.totals_of(row, counts) if full else {}
+    relations = {}
     if full:
-        for verb in ("start", "pause", "resume", "stop", "deploygroups", "progress", "events"):
-            links[verb] = {"href": f"{link}/{verb}"}
-    counts = totals and {
-        "running": totals["running"],
-        "notstarted": totals["notStarted"],
-        "scheduled": totals["scheduled"],
-        "cancelled": totals["cancelled"],
-        "finished": totals["finished"],
-        "error": totals["error"],
-    }
+        relations = {verb: verb for verb in ("start", "pause", "resume", "stop", "progress", "events")}
+        relations |= {"groups": "deploygroups?offset=0&limit=50", "distributionset": _set_path(row)}
     return compact(
         {
             "id": row.id,
@@ -126,16 +50,23 @@ async def _shape(session: AsyncSession, row: t.Rollout, *, full: bool = True) ->
             "targetFilterQuery": row.target_filter_query,
             "distributionSetId": row.distribution_set_id,
             "totalTargets": row.total_targets,
-            "totalTargetsPerStatus": counts or None,
+            "totalTargetsPerStatus": {word.lower(): totals[word] for word in STATUS_WORDS} if full else None,
+            "totalGroups": len(counts) if full else total_groups,
             "type": row.action_type,
             "startAt": millis(row.start_at),
+            "forcetime": millis(row.forced_at),
             "weight": row.weight,
-            "deleted": False,
+            "dynamic": False,
+            "deleted": row.deleted,
             "pauseReason": row.pause_reason,
-            "_links": links,
             **audit_fields(row),
+            **links(f"rollouts/{row.id}", **relations),
         }
     )
+
+
+def _set_path(row: t.Rollout) -> str:
+    return f"/distributionsets/{row.distribution_set_id}"
 
 
 @router.get("")
@@ -143,23 +74,22 @@ async def list_rollouts(
     who: Operator, parts: PartsDep, page: PageDep, representation: str = "compact"
 ) -> dict[str, Any]:
     """Rollouts; `representation=full` adds counts by status."""
-    where = [t.Rollout.tenant_id == who.tenant_id, ~t.Rollout.deleted]
-    if page.q:
-        where.append(rsql_sql.condition(page.q, rsql_sql.ROLLOUT))
+    rollout, group = t.Rollout, t.RolloutGroup
+    where = (rollout.tenant_id == who.tenant_id, ~rollout.deleted)
+    groups = select(func.count()).where(group.rollout_id == rollout.id).correlate(rollout).scalar_subquery()
     async with parts.database.read() as session:
-        total = await session.scalar(select(func.count()).select_from(t.Rollout).where(*where))
-        order = page.order(rsql_sql.ROLLOUT, t.Rollout.id.asc())
-        rows = await session.scalars(
-            select(t.Rollout).where(*where).order_by(*order).offset(page.offset).limit(page.limit)
+        rows, total = await paged(
+            session, select(rollout, groups), rollout, page, rsql_sql.ROLLOUT, rollout.id.asc(), *where
         )
         full = representation.lower() == "full"
-        return listing([await _shape(session, row, full=full) for row in rows], total or 0)
+        return listing([await _shape(session, row, number, full=full) for row, number in rows], total)
 
 
 @router.post("", status_code=201)
 async def create_rollout(who: Operator, parts: PartsDep, body: RolloutBody) -> dict[str, Any]:
     """Create a rollout; it waits in `ready` for its start, unless `startAt` says when."""
     async with parts.database.write() as session:
+        await releases.freeze(session, who, body.set_id)
         row = await rollouts.create(session, who, body.plan())
         audit(session, who, "create", "rollout", row.id, row.name)
         return await _shape(session, row)
@@ -186,6 +116,8 @@ async def change_rollout(who: Operator, parts: PartsDep, identifier: int, body: 
         row = await rollouts.find(session, who, identifier, lock=True)
         row.name = body.name or row.name
         row.description = body.description if body.description is not None else row.description
+        row.last_modified_by = who.username
+        audit(session, who, "change", "rollout", identifier, row.name)
         await session.flush()
         await session.refresh(row)
         return await _shape(session, row)
@@ -234,8 +166,9 @@ async def stop(who: Operator, parts: PartsDep, identifier: int) -> Response:
     return await _move(parts, who, identifier, RolloutStatus.STOPPING, "stop")
 
 
-def _group_shape(row: t.RolloutGroup, counts: dict[str, int]) -> dict[str, Any]:
+def _group_shape(row: t.RolloutGroup, counts: dict[str, int], *, full: bool = True) -> dict[str, Any]:
     numbers = {word: counts.get(word, 0) for word in ("running", "finished", "error", "cancelled")}
+    waiting = {"scheduled": 0, "notstarted": max(0, row.total_targets - sum(numbers.values()))}
     error = {"condition": "THRESHOLD", "expression": str(row.error_threshold)}
     return compact(
         {
@@ -243,44 +176,56 @@ def _group_shape(row: t.RolloutGroup, counts: dict[str, int]) -> dict[str, Any]:
             "name": row.name,
             "description": row.description,
             "status": row.status,
+            "dynamic": False,
+            "confirmationRequired": False,
             "totalTargets": row.total_targets,
             "targetPercentage": row.target_percentage,
-            "totalTargetsPerStatus": {
-                **numbers,
-                "scheduled": 0,
-                "notstarted": max(0, row.total_targets - sum(numbers.values())),
-            },
+            "targetFilterQuery": row.target_filter_query or "",
+            "totalTargetsPerStatus": {**numbers, **waiting} if full else None,
             "successCondition": {"condition": "THRESHOLD", "expression": str(row.success_threshold)},
             "successAction": {"action": row.success_action, "expression": ""},
             "errorCondition": None if row.error_threshold is None else error,
             "errorAction": {"action": row.error_action, "expression": ""},
             **audit_fields(row),
+            **links(f"rollouts/{row.rollout_id}/deploygroups/{row.id}"),
         }
     )
 
 
 @router.get("/{identifier}/deploygroups")
-async def list_groups(who: Operator, parts: PartsDep, identifier: int) -> dict[str, Any]:
-    """Groups in order."""
+async def list_groups(
+    who: Operator, parts: PartsDep, identifier: int, page: PageDep, representation: str = "full"
+) -> dict[str, Any]:
+    """Groups in order, with counts unless `representation=compact`."""
+    group = t.RolloutGroup
+    fields = rsql_sql.plain(group, description=group.description, status=group.status)
+    full = representation.lower() == "full"
     async with parts.database.read() as session:
         await rollouts.find(session, who, identifier)
-        counts = await progress.by_status(session, identifier)
-        rows = await session.scalars(
-            select(t.RolloutGroup).where(t.RolloutGroup.rollout_id == identifier).order_by(t.RolloutGroup.position)
+        counts = await progress.by_status(session, identifier) if full else {}
+        rows, total = await paged(
+            session, select(group), group, page, fields, group.position.asc(), group.rollout_id == identifier
         )
-        content = [_group_shape(row, counts.get(row.id, {})) for row in rows]
-    return listing(content, len(content))
+        return listing([_group_shape(row, counts.get(row.id, {}), full=full) for (row,) in rows], total)
+
+
+async def _group(session: AsyncSession, who: Principal, identifier: int, group_id: int) -> t.RolloutGroup:
+    await rollouts.find(session, who, identifier)
+    found = await session.scalar(
+        select(t.RolloutGroup).where(t.RolloutGroup.rollout_id == identifier, t.RolloutGroup.id == group_id)
+    )
+    if found is None:
+        raise NotFound(f"there is no group {group_id} in rollout {identifier}")
+    return found
 
 
 @router.get("/{identifier}/deploygroups/{group_id}")
 async def get_group(who: Operator, parts: PartsDep, identifier: int, group_id: int) -> dict[str, Any]:
     """One group."""
-    groups = await list_groups(who, parts, identifier)
-    for group in groups["content"]:
-        if group["id"] == group_id:
-            found: dict[str, Any] = group
-            return found
-    raise NotFound(f"there is no group {group_id} in rollout {identifier}")
+    async with parts.database.read() as session:
+        row = await _group(session, who, identifier, group_id)
+        counts = await progress.by_status(session, identifier)
+        return _group_shape(row, counts.get(row.id, {}))
 
 
 @router.get("/{identifier}/deploygroups/{group_id}/targets")
@@ -292,7 +237,7 @@ async def list_group_targets(
         t.RolloutTarget.rollout_id == identifier, t.RolloutTarget.group_id == group_id
     )
     async with parts.database.read() as session:
-        await rollouts.find(session, who, identifier)
+        await _group(session, who, identifier, group_id)
         return await page_of(session, parts, page, t.Target.id.in_(members))
 
 

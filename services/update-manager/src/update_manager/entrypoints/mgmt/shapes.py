@@ -1,10 +1,13 @@
 """JSON shapes of the Management API, from rows; null members are left out, times are epoch milliseconds."""
 
 from datetime import UTC, datetime
-from typing import Any
+from typing import Any, Final
 from urllib.parse import quote
 
 from update_manager.adapters.db import tables as t
+from update_manager.entrypoints.mgmt.links import links
+
+_FIRST_PAGE: Final = "?offset=0&limit=50"
 
 
 def millis(moment: datetime | None) -> int | None:
@@ -61,7 +64,6 @@ def target(columns: Any, poll_seconds: int, *, full: bool = False) -> dict[str, 
     """
     row, product, assigned, installed = columns
     now = datetime.now(UTC)
-    self_link = f"/rest/v1/targets/{quote(row.controller_id, safe='')}"
     last = row.last_controller_request_at
     overdue = last is not None and (now - last).total_seconds() > 2 * poll_seconds
     poll = last and {
@@ -88,30 +90,53 @@ def target(columns: Any, poll_seconds: int, *, full: bool = False) -> dict[str, 
         "assignedDistributionSet": named_set(assigned),
         "installedDistributionSet": named_set(installed),
         "telemetry": row.telemetry,
-        "_links": {"self": {"href": self_link}},
         **audit(row),
     }
+    relations = {}
     if full:
         shape["securityToken"] = row.security_token
         shape["lwm2mVersion"] = row.lwm2m_version
-        for name in ("assignedDS", "installedDS", "attributes", "actions", "metadata", "timeline"):
-            shape["_links"][name] = {"href": f"{self_link}/{name}"}
-    return compact(shape)
+        relations = {name: name for name in ("assignedDS", "installedDS", "attributes", "timeline")}
+        relations |= {"actions": f"actions{_FIRST_PAGE}&sort=id:DESC", "metadata": f"metadata{_FIRST_PAGE}"}
+        if row.target_type_id is not None:
+            relations["targetType"] = f"/targettypes/{row.target_type_id}"
+    return compact({**shape, **links(f"targets/{quote(row.controller_id, safe='')}", **relations)})
 
 
-def typed(row: Any, **more: Any) -> dict[str, Any]:
-    """A type or tag: id, key, name, description, colour."""
-    return compact(
-        {
-            "id": row.id,
-            "key": getattr(row, "key", None),
-            "name": row.name,
-            "description": row.description,
-            "colour": row.colour,
-            **more,
-            **audit(row),
-        }
-    )
+def _named(row: Any, path: str, relations: dict[str, str], **more: Any) -> dict[str, Any]:
+    fields = {
+        "id": row.id,
+        "name": row.name,
+        "description": row.description,
+        "colour": row.colour,
+        **more,
+        **audit(row),
+        **links(f"{path}/{row.id}", **relations),
+    }
+    return compact(fields)
+
+
+def target_tag(row: t.TargetTag) -> dict[str, Any]:
+    """A label on targets."""
+    return _named(row, "targettags", {"assignedTargets": f"assigned{_FIRST_PAGE}"})
+
+
+def target_type(row: t.TargetType) -> dict[str, Any]:
+    """A product."""
+    relations = {"compatibledistributionsettypes": "compatibledistributionsettypes", "signingkeys": "signingkeys"}
+    return _named(row, "targettypes", relations, key=row.key, deleted=False, maxImageBytes=row.max_image_bytes)
+
+
+def software_module_type(row: t.SoftwareModuleType) -> dict[str, Any]:
+    """A kind of module."""
+    more = {"key": row.key, "deleted": row.deleted, "maxAssignments": row.max_assignments}
+    return _named(row, "softwaremoduletypes", {}, **more)
+
+
+def distribution_set_type(row: t.DistributionSetType) -> dict[str, Any]:
+    """A kind of set."""
+    relations = {"mandatorymodules": "mandatorymoduletypes", "optionalmodules": "optionalmoduletypes"}
+    return _named(row, "distributionsettypes", relations, key=row.key, deleted=row.deleted)
 
 
 def software_module(row: t.SoftwareModule) -> dict[str, Any]:
@@ -129,27 +154,27 @@ def software_module(row: t.SoftwareModule) -> dict[str, Any]:
             "deleted": row.deleted,
             "encrypted": False,
             "complete": True,
-            "_links": {"self": {"href": f"/rest/v1/softwaremodules/{row.id}"}},
             **audit(row),
+            **links(f"softwaremodules/{row.id}", artifacts="artifacts", type=f"/softwaremoduletypes/{row.type_id}"),
         }
     )
 
 
 def artifact(row: t.Artifact) -> dict[str, Any]:
     """An artifact of a module."""
-    link = f"/rest/v1/softwaremodules/{row.software_module_id}/artifacts/{row.id}"
     return {
         "id": row.id,
         "providedFilename": row.filename,
         "hashes": {"sha1": row.sha1, "md5": row.md5, "sha256": row.sha256},
         "size": row.size,
-        "_links": {"self": {"href": link}, "download": {"href": f"{link}/download"}},
         **audit(row),
+        **links(f"softwaremodules/{row.software_module_id}/artifacts/{row.id}", download="download"),
     }
 
 
 def distribution_set(row: t.DistributionSet) -> dict[str, Any]:
-    """A distribution set; type and modules (with their types) must be loaded."""
+    """A distribution set; its type with what is mandatory, and its modules with their types, must be loaded."""
+    relations = {"modules": f"assignedSM{_FIRST_PAGE}", "type": f"/distributionsettypes/{row.type_id}"}
     return compact(
         {
             "id": row.id,
@@ -158,15 +183,15 @@ def distribution_set(row: t.DistributionSet) -> dict[str, Any]:
             "description": row.description,
             "type": row.type.key,
             "typeName": row.type.name,
-            "complete": bool(row.modules),
+            "complete": row.complete,
             "valid": row.valid,
             "deleted": row.deleted,
             "locked": row.locked,
             "requiredMigrationStep": row.required_migration_step,
             "targetType": row.target_type_id,
             "modules": [software_module(module) for module in row.modules],
-            "_links": {"self": {"href": f"/rest/v1/distributionsets/{row.id}"}},
             **audit(row),
+            **links(f"distributionsets/{row.id}", **relations),
         }
     )
 
@@ -188,9 +213,21 @@ def release(row: t.DistributionSet, product: t.TargetType, file: t.Artifact) -> 
     }
 
 
-def action(row: t.Action, controller_id: str, *, full: bool = True) -> dict[str, Any]:
-    """An action: `status` is the detailed state, `detailStatus` the same for older clients."""
-    self_link = f"/rest/v1/targets/{quote(controller_id, safe='')}/actions/{row.id}"
+def action(
+    row: t.Action, controller_id: str, rollout_name: str | None, set_name: str, *, full: bool = True
+) -> dict[str, Any]:
+    """An action: `status` is the detailed state, `detailStatus` the same for older clients; `full` has all links."""
+    target_path = f"targets/{quote(controller_id, safe='')}"
+    relations = {}
+    if full:
+        relations = {"target": f"/{target_path}", "distributionset": f"/distributionsets/{row.distribution_set_id}"}
+        relations["status"] = f"status{_FIRST_PAGE}&sort=id:DESC"
+        if row.rollout_id is not None:
+            relations["rollout"] = f"/rollouts/{row.rollout_id}"
+    linked = links(f"{target_path}/actions/{row.id}", **relations)
+    if full:
+        linked["_links"]["target"]["name"] = controller_id
+        linked["_links"]["distributionset"]["name"] = set_name
     shape = {
         "id": row.id,
         "active": row.active,
@@ -198,15 +235,17 @@ def action(row: t.Action, controller_id: str, *, full: bool = True) -> dict[str,
         "detailStatus": row.status,
         "type": "cancel" if row.status in ("canceling", "canceled") else "update",
         "forceType": row.action_type,
+        "forceTime": millis(row.forced_at),
         "weight": row.weight,
         "rollout": row.rollout_id,
+        "rolloutName": rollout_name,
         "lastStatusCode": row.last_status_code,
         "externalRef": row.external_ref,
         "cause": row.cause,
         "causeText": row.cause_text,
         "phase": row.phase,
-        "_links": {"self": {"href": self_link}} if full else None,
         **audit(row),
+        **linked,
     }
     return compact(shape)
 

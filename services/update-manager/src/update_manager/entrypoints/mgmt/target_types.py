@@ -4,7 +4,7 @@ from typing import Annotated, Any
 
 from fastapi import APIRouter, Response
 from pydantic import Field
-from sqlalchemy import delete, func, select
+from sqlalchemy import delete, select
 from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.exc import IntegrityError
 from sqlalchemy.ext.asyncio import AsyncSession
@@ -16,7 +16,8 @@ from update_manager.application.principal import Principal, audit
 from update_manager.entrypoints.dependencies import Operator, PageDep, PartsDep, listing
 from update_manager.entrypoints.mgmt import shapes
 from update_manager.entrypoints.mgmt.fields import AsList, Body, Colour, Description, Key, Name, Reference
-from update_manager.errors import AlreadyExists, ConstraintViolation, NotFound
+from update_manager.entrypoints.mgmt.reading import one, paged
+from update_manager.errors import AlreadyExists, ConstraintViolation
 
 router = APIRouter(prefix="/targettypes", tags=["Target types"])
 
@@ -28,8 +29,8 @@ class TypeBody(Body):
     key: Key | None = None
     description: Description | None = None
     colour: Colour | None = None
-    max_image_bytes: int | None = Field(None, alias="maxImageBytes", ge=1)
-    compatible: list[Reference] = Field(default_factory=list, alias="compatibledistributionsettypes")
+    max_image_bytes: int | None = Field(None, alias="maxImageBytes", ge=1, le=2**63 - 1)
+    compatible: list[Reference] = Field(default_factory=list, alias="compatibledistributionsettypes", max_length=50)
 
 
 class KeyBody(Body):
@@ -39,38 +40,26 @@ class KeyBody(Body):
     public_key_pem: str = Field(alias="publicKeyPem", max_length=8192)
 
 
-def _shape(row: t.TargetType) -> dict[str, Any]:
-    link = {"self": {"href": f"/rest/v1/targettypes/{row.id}"}}
-    return shapes.typed(row, maxImageBytes=row.max_image_bytes, deleted=False, _links=link)
-
-
 async def _find(session: AsyncSession, who: Principal, identifier: int) -> t.TargetType:
-    found = await session.scalar(
-        select(t.TargetType).where(t.TargetType.tenant_id == who.tenant_id, t.TargetType.id == identifier)
-    )
-    if found is None:
-        raise NotFound(f"there is no target type {identifier}")
-    return found
+    return await one(session, who, t.TargetType, identifier, "target type")
 
 
 @router.get("")
 async def list_types(who: Operator, parts: PartsDep, page: PageDep) -> dict[str, Any]:
     """Products."""
     fields = rsql_sql.plain(t.TargetType, key=t.TargetType.key, description=t.TargetType.description)
-    where = [t.TargetType.tenant_id == who.tenant_id]
-    if page.q:
-        where.append(rsql_sql.condition(page.q, fields))
+    mine = t.TargetType.tenant_id == who.tenant_id
     async with parts.database.read() as session:
-        total = await session.scalar(select(func.count()).select_from(t.TargetType).where(*where))
-        order = page.order(fields, t.TargetType.id.asc())
-        rows = await session.scalars(
-            select(t.TargetType).where(*where).order_by(*order).offset(page.offset).limit(page.limit)
+        rows, total = await paged(
+            session, select(t.TargetType), t.TargetType, page, fields, t.TargetType.id.asc(), mine
         )
-        return listing([_shape(row) for row in rows], total or 0)
+        return listing([shapes.target_type(row) for (row,) in rows], total)
 
 
 @router.post("", status_code=201)
-async def create_types(who: Operator, parts: PartsDep, body: Annotated[list[TypeBody], AsList]) -> list[dict[str, Any]]:
+async def create_types(
+    who: Operator, parts: PartsDep, body: Annotated[list[TypeBody], AsList, Field(max_length=100)]
+) -> list[dict[str, Any]]:
     """Create products, all or none."""
     async with parts.database.write() as session:
         rows = []
@@ -93,17 +82,16 @@ async def create_types(who: Operator, parts: PartsDep, body: Annotated[list[Type
                 await session.flush()
             except IntegrityError as error:
                 raise AlreadyExists(f"there is a target type {name!r} already; nothing was created") from error
-            await _set_compatible(session, row.id, new.compatible)
+            await _add_compatible(session, who, row.id, new.compatible)
             audit(session, who, "create", "targettype", row.id, name)
             rows.append(row)
-        for row in rows:
-            await session.refresh(row)
-        return [_shape(row) for row in rows]
+        return [shapes.target_type(row) for row in rows]
 
 
-async def _set_compatible(session: AsyncSession, type_id: int, compatible: list[Reference]) -> None:
-    for one in compatible:
-        values = {"target_type_id": type_id, "distribution_set_type_id": one.id}
+async def _add_compatible(session: AsyncSession, who: Principal, type_id: int, wanted: list[Reference]) -> None:
+    for reference in wanted:
+        await one(session, who, t.DistributionSetType, reference.id, "distribution set type")
+        values = {"target_type_id": type_id, "distribution_set_type_id": reference.id}
         await session.execute(insert(t.target_type_distribution_set_type).values(**values).on_conflict_do_nothing())
 
 
@@ -111,7 +99,7 @@ async def _set_compatible(session: AsyncSession, type_id: int, compatible: list[
 async def get_type(who: Operator, parts: PartsDep, identifier: int) -> dict[str, Any]:
     """One product."""
     async with parts.database.read() as session:
-        return _shape(await _find(session, who, identifier))
+        return shapes.target_type(await _find(session, who, identifier))
 
 
 @router.put("/{identifier}")
@@ -122,10 +110,14 @@ async def change_type(who: Operator, parts: PartsDep, identifier: int, body: Typ
         for name in ("name", "description", "colour", "max_image_bytes"):
             if (value := getattr(body, name)) is not None:
                 setattr(row, name, value)
+        row.last_modified_by = who.username
         audit(session, who, "change", "targettype", identifier)
-        await session.flush()
+        try:
+            await session.flush()
+        except IntegrityError as error:
+            raise AlreadyExists(f"there is a target type {body.name!r} already") from error
         await session.refresh(row)
-        return _shape(row)
+        return shapes.target_type(row)
 
 
 @router.delete("/{identifier}", status_code=204)
@@ -153,17 +145,30 @@ async def list_compatible(who: Operator, parts: PartsDep, identifier: int) -> li
             .join(link, link.c.distribution_set_type_id == t.DistributionSetType.id)
             .where(link.c.target_type_id == identifier)
         )
-        return [shapes.typed(row) for row in rows]
+        return [shapes.distribution_set_type(row) for row in rows]
 
 
 @router.post("/{identifier}/compatibledistributionsettypes", status_code=204)
 async def add_compatible(
-    who: Operator, parts: PartsDep, identifier: int, body: Annotated[list[Reference], AsList]
+    who: Operator, parts: PartsDep, identifier: int, body: Annotated[list[Reference], AsList, Field(max_length=50)]
 ) -> Response:
     """Add set types that fit."""
     async with parts.database.write() as session:
         await _find(session, who, identifier)
-        await _set_compatible(session, identifier, body)
+        await _add_compatible(session, who, identifier, body)
+    return Response(status_code=204)
+
+
+@router.delete("/{identifier}/compatibledistributionsettypes/{type_id}", status_code=204)
+async def remove_compatible(who: Operator, parts: PartsDep, identifier: int, type_id: int) -> Response:
+    """A set type fits no more."""
+    link = t.target_type_distribution_set_type
+    async with parts.database.write() as session:
+        await _find(session, who, identifier)
+        await session.execute(
+            delete(link).where(link.c.target_type_id == identifier, link.c.distribution_set_type_id == type_id)
+        )
+        audit(session, who, "change", "targettype", identifier)
     return Response(status_code=204)
 
 

@@ -4,11 +4,11 @@ from typing import Annotated, Any
 
 from fastapi import APIRouter, Request, Response
 from pydantic import Field
-from sqlalchemy import delete, func, select
+from sqlalchemy import func, select
 from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.exc import IntegrityError
 from sqlalchemy.ext.asyncio import AsyncSession
-from sqlalchemy.orm import aliased, selectinload
+from sqlalchemy.orm import aliased
 
 from update_manager.adapters.db import rsql_sql
 from update_manager.adapters.db import tables as t
@@ -22,13 +22,18 @@ from update_manager.entrypoints.mgmt.fields import (
     Body,
     ControllerId,
     Description,
+    MetadataKey,
+    MetadataValue,
     Name,
     Reference,
     Token,
 )
-from update_manager.errors import AlreadyExists, ConstraintViolation, NotFound
+from update_manager.entrypoints.mgmt.reading import SHOWN, one, paged
+from update_manager.errors import AlreadyExists, ConstraintViolation, NotFound, QuotaExceeded
 
 router = APIRouter(prefix="/targets", tags=["Targets"])
+
+MAX_METADATA = 100
 
 Assigned, Installed = aliased(t.DistributionSet), aliased(t.DistributionSet)
 
@@ -54,8 +59,14 @@ class NewTarget(TargetBody):
 class MetadataBody(Body):
     """A metadata entry."""
 
-    key: str = Field(min_length=1, max_length=128)
-    value: str = Field(max_length=4000)
+    key: MetadataKey
+    value: MetadataValue
+
+
+class MetadataValueBody(Body):
+    """A metadata value."""
+
+    value: MetadataValue
 
 
 def _rows() -> Any:
@@ -84,14 +95,11 @@ async def _shape(session: AsyncSession, parts: Parts, target_id: int) -> dict[st
 
 async def page_of(session: AsyncSession, parts: Parts, page: PageDep, *conditions: Any) -> dict[str, Any]:
     """A page of targets under conditions and the page's own filter."""
-    where = list(conditions)
-    if page.q:
-        where.append(rsql_sql.target_condition(page.q))
-    total = await session.scalar(select(func.count()).select_from(t.Target).where(*where))
-    order = page.order(rsql_sql.TARGET, t.Target.controller_id.asc())
-    rows = await session.execute(_rows().where(*where).order_by(*order).offset(page.offset).limit(page.limit))
+    rows, total = await paged(
+        session, _rows(), t.Target, page, rsql_sql.TARGET, t.Target.controller_id.asc(), *conditions
+    )
     poll = parts.settings.poll_interval_seconds
-    return listing([shapes.target(row, poll) for row in rows], total or 0)
+    return listing([shapes.target(row, poll) for row in rows], total)
 
 
 @router.get("")
@@ -107,6 +115,8 @@ async def create_targets(
 ) -> list[dict[str, Any]]:
     """Create all or none; 409 when a controller id is taken."""
     async with parts.database.write() as session:
+        for type_id in {new.target_type for new in body}:
+            await _type_id(session, who, type_id)
         rows = []
         for new in body:
             row = t.Target(
@@ -117,7 +127,7 @@ async def create_targets(
                 address=new.address,
                 security_token=new.security_token or new_security_token(),
                 request_attributes=True if new.request_attributes is None else new.request_attributes,
-                target_type_id=await _type_id(session, who, new.target_type),
+                target_type_id=None if new.target_type == -1 else new.target_type,
                 group_name=new.group,
                 telemetry={},
                 created_by=who.username,
@@ -130,18 +140,16 @@ async def create_targets(
             await session.flush()
         except IntegrityError as error:
             raise AlreadyExists("one of these controller ids is taken; nothing was created") from error
-        return [await _shape(session, parts, row.id) for row in rows]
+        made = await session.execute(_rows().where(t.Target.id.in_([row.id for row in rows])).order_by(t.Target.id))
+        poll = parts.settings.poll_interval_seconds
+        shown = {row[0].id: shapes.target(row, poll, full=True) for row in made}
+        return [shown[row.id] for row in rows]
 
 
 async def _type_id(session: AsyncSession, who: Principal, wanted: int | None) -> int | None:
     if wanted is None or wanted == -1:
         return None
-    found = await session.scalar(
-        select(t.TargetType.id).where(t.TargetType.tenant_id == who.tenant_id, t.TargetType.id == wanted)
-    )
-    if found is None:
-        raise NotFound(f"there is no target type {wanted}")
-    return found
+    return (await one(session, who, t.TargetType, wanted, "target type")).id
 
 
 @router.get("/{controller_id}")
@@ -191,7 +199,7 @@ async def get_attributes(who: Operator, parts: PartsDep, controller_id: str) -> 
             .where(t.TargetAttribute.target_id == target.id)
             .order_by(t.TargetAttribute.key)
         )
-        found = dict(rows.tuples().all())
+        found = dict(rows.all())
     return found or Response(status_code=204)
 
 
@@ -205,42 +213,81 @@ async def get_tags(who: Operator, parts: PartsDep, controller_id: str) -> list[d
             .join(t.target_tag_assignment, t.target_tag_assignment.c.tag_id == t.TargetTag.id)
             .where(t.target_tag_assignment.c.target_id == target.id)
         )
-        return [shapes.typed(row) for row in rows]
+        return [shapes.target_tag(row) for row in rows]
 
 
 @router.get("/{controller_id}/metadata")
-async def list_metadata(who: Operator, parts: PartsDep, controller_id: str) -> dict[str, Any]:
-    """Metadata of a target."""
+async def list_metadata(who: Operator, parts: PartsDep, controller_id: str, page: PageDep) -> dict[str, Any]:
+    """Metadata of a target, by key."""
     async with parts.database.read() as session:
         target = await find(session, who, controller_id)
-        rows = await session.scalars(select(t.TargetMetadata).where(t.TargetMetadata.target_id == target.id))
-        content = [{"key": row.key, "value": row.value} for row in rows]
-    return listing(content, len(content))
+        mine = t.TargetMetadata.target_id == target.id
+        total = await session.scalar(select(func.count()).select_from(t.TargetMetadata).where(mine))
+        rows = await session.scalars(
+            select(t.TargetMetadata).where(mine).order_by(t.TargetMetadata.key).offset(page.offset).limit(page.limit)
+        )
+        return listing([{"key": row.key, "value": row.value} for row in rows], total or 0)
 
 
 @router.post("/{controller_id}/metadata", status_code=201)
 async def add_metadata(
-    who: Operator, parts: PartsDep, controller_id: str, body: Annotated[list[MetadataBody], AsList]
+    who: Operator,
+    parts: PartsDep,
+    controller_id: str,
+    body: Annotated[list[MetadataBody], AsList, Field(min_length=1, max_length=MAX_METADATA)],
 ) -> Response:
-    """Add metadata."""
+    """Add metadata; a key that is there gets the new value. 429 beyond a hundred keys, hawkBit's quota."""
     async with parts.database.write() as session:
         target = await find(session, who, controller_id)
-        for entry in body:
-            statement = insert(t.TargetMetadata).values(target_id=target.id, key=entry.key, value=entry.value)
-            await session.execute(
-                statement.on_conflict_do_update(index_elements=["target_id", "key"], set_={"value": entry.value})
+        values = {entry.key: entry.value for entry in body}
+        statement = insert(t.TargetMetadata).values(
+            [{"target_id": target.id, "key": key, "value": value} for key, value in values.items()]
+        )
+        await session.execute(
+            statement.on_conflict_do_update(
+                index_elements=["target_id", "key"], set_={"value": statement.excluded.value}
             )
+        )
+        mine = t.TargetMetadata.target_id == target.id
+        if (await session.scalar(select(func.count()).select_from(t.TargetMetadata).where(mine)) or 0) > MAX_METADATA:
+            raise QuotaExceeded(f"a target has at most {MAX_METADATA} metadata entries")
+        audit(session, who, "change", "target", controller_id, f"metadata {', '.join(values)}")
     return Response(status_code=201)
+
+
+async def _metadata(session: AsyncSession, who: Principal, controller_id: str, key: str) -> t.TargetMetadata:
+    target = await find(session, who, controller_id)
+    found = await session.get(t.TargetMetadata, (target.id, key))
+    if found is None:
+        raise NotFound(f"target {controller_id[:64]!r} has no metadata {key[:64]!r}")
+    return found
+
+
+@router.get("/{controller_id}/metadata/{key}")
+async def get_metadata(who: Operator, parts: PartsDep, controller_id: str, key: str) -> dict[str, Any]:
+    """One metadata entry."""
+    async with parts.database.read() as session:
+        found = await _metadata(session, who, controller_id, key)
+        return {"key": found.key, "value": found.value}
+
+
+@router.put("/{controller_id}/metadata/{key}", status_code=204)
+async def change_metadata(
+    who: Operator, parts: PartsDep, controller_id: str, key: str, body: MetadataValueBody
+) -> Response:
+    """Give one metadata entry another value."""
+    async with parts.database.write() as session:
+        (await _metadata(session, who, controller_id, key)).value = body.value
+        audit(session, who, "change", "target", controller_id, f"metadata {key}")
+    return Response(status_code=204)
 
 
 @router.delete("/{controller_id}/metadata/{key}", status_code=204)
 async def delete_metadata(who: Operator, parts: PartsDep, controller_id: str, key: str) -> Response:
     """Remove one metadata entry."""
     async with parts.database.write() as session:
-        target = await find(session, who, controller_id)
-        await session.execute(
-            delete(t.TargetMetadata).where(t.TargetMetadata.target_id == target.id, t.TargetMetadata.key == key)
-        )
+        await session.delete(await _metadata(session, who, controller_id, key))
+        audit(session, who, "change", "target", controller_id, f"metadata {key} removed")
     return Response(status_code=204)
 
 
@@ -249,6 +296,7 @@ async def set_type(who: Operator, parts: PartsDep, controller_id: str, body: Ref
     """Say which product a target is."""
     async with parts.database.write() as session:
         (await find(session, who, controller_id)).target_type_id = await _type_id(session, who, body.id)
+        audit(session, who, "change", "target", controller_id, f"type {body.id}")
     return Response(status_code=204)
 
 
@@ -257,6 +305,7 @@ async def unset_type(who: Operator, parts: PartsDep, controller_id: str) -> Resp
     """Take the product away."""
     async with parts.database.write() as session:
         (await find(session, who, controller_id)).target_type_id = None
+        audit(session, who, "change", "target", controller_id, "no type")
     return Response(status_code=204)
 
 
@@ -268,12 +317,5 @@ async def get_set(request: Request, who: Operator, parts: PartsDep, controller_i
         target = await find(session, who, controller_id)
         assigned = request.url.path.endswith("/assignedDS")
         wanted = target.assigned_distribution_set_id if assigned else target.installed_distribution_set_id
-        row = await session.scalar(
-            select(t.DistributionSet)
-            .where(t.DistributionSet.id == wanted)
-            .options(
-                selectinload(t.DistributionSet.type),
-                selectinload(t.DistributionSet.modules).selectinload(t.SoftwareModule.type),
-            )
-        )
+        row = await session.scalar(select(t.DistributionSet).where(t.DistributionSet.id == wanted).options(*SHOWN))
         return shapes.distribution_set(row) if row else Response(status_code=204)

@@ -3,7 +3,7 @@
 from typing import Any
 
 from fastapi import APIRouter
-from sqlalchemy import select
+from sqlalchemy import ColumnElement, func, select
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from update_manager.adapters.db import tables as t
@@ -15,6 +15,8 @@ from update_manager.entrypoints.mgmt.targets import find
 router = APIRouter(prefix="/targets", tags=["Timeline"])
 
 ATTEMPTS = 20
+PHASES = 100
+LINES = 200
 TRACES = 200
 EVENTS = 100
 
@@ -32,7 +34,13 @@ async def timeline(who: Operator, parts: PartsDep, controller_id: str) -> dict[s
             .order_by(t.Action.id.desc())
             .limit(ATTEMPTS)
         )
-        attempts = [await _attempt(session, *row) for row in rows.tuples()]
+        found = list(rows)
+        ids = [action.id for action, _, _ in found]
+        event, line = t.TargetEvent, t.ActionStatus
+        of_these = event.action_id.in_(ids) & (event.kind == "phase")
+        phases = await _newest(session, event, (event.at, event.id), PHASES, of_these)
+        logs = await _newest(session, line, (line.id,), LINES, line.action_id.in_(ids))
+        attempts = [_attempt(*row, phases=phases.get(row[0].id, []), log=logs.get(row[0].id, [])) for row in found]
         traces = await session.scalars(
             select(t.TargetEvent)
             .where(t.TargetEvent.target_id == target.id, t.TargetEvent.kind == "trace")
@@ -51,17 +59,24 @@ async def timeline(who: Operator, parts: PartsDep, controller_id: str) -> dict[s
     return {"attempts": attempts, "trace": trace}
 
 
-async def _attempt(
-    session: AsyncSession, action: t.Action, release: t.DistributionSet, rollout: t.Rollout | None
+async def _newest(
+    session: AsyncSession, entity: Any, order: tuple[Any, ...], most: int, where: ColumnElement[bool]
+) -> dict[int, list[Any]]:
+    """The last `most` rows of each action in the given order, in one query."""
+    backwards = func.row_number().over(partition_by=entity.action_id, order_by=[column.desc() for column in order])
+    ranked = select(entity.id, backwards.label("number")).where(where).subquery()
+    rows = await session.scalars(
+        select(entity).join(ranked, ranked.c.id == entity.id).where(ranked.c.number <= most).order_by(*order)
+    )
+    found: dict[int, list[Any]] = {}
+    for row in rows:
+        found.setdefault(row.action_id, []).append(row)
+    return found
+
+
+def _attempt(
+    action: t.Action, release: t.DistributionSet, rollout: t.Rollout | None, *, phases: list[Any], log: list[Any]
 ) -> dict[str, Any]:
-    phases = await session.scalars(
-        select(t.TargetEvent)
-        .where(t.TargetEvent.action_id == action.id, t.TargetEvent.kind == "phase")
-        .order_by(t.TargetEvent.at, t.TargetEvent.id)
-    )
-    log = await session.scalars(
-        select(t.ActionStatus).where(t.ActionStatus.action_id == action.id).order_by(t.ActionStatus.id).limit(200)
-    )
     return {
         "actionId": action.id,
         "status": action.status,

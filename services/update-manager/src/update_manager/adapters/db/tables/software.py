@@ -65,6 +65,22 @@ class DistributionSetType(TenantOwned, Audited, Base):
     description: Mapped[str | None] = mapped_column(String(512))
     colour: Mapped[str | None] = mapped_column(String(16))
     deleted: Mapped[bool] = mapped_column(Boolean, default=False)
+    mandatory: Mapped[list[SoftwareModuleType]] = relationship(
+        secondary=distribution_set_type_module_type,
+        secondaryjoin=(SoftwareModuleType.id == distribution_set_type_module_type.c.software_module_type_id)
+        & distribution_set_type_module_type.c.mandatory,
+        order_by=SoftwareModuleType.id,
+        viewonly=True,
+        lazy="raise",
+    )
+    optional: Mapped[list[SoftwareModuleType]] = relationship(
+        secondary=distribution_set_type_module_type,
+        secondaryjoin=(SoftwareModuleType.id == distribution_set_type_module_type.c.software_module_type_id)
+        & ~distribution_set_type_module_type.c.mandatory,
+        order_by=SoftwareModuleType.id,
+        viewonly=True,
+        lazy="raise",
+    )
 
 
 class SoftwareModule(TenantOwned, Audited, Base):
@@ -126,3 +142,9 @@ class DistributionSet(TenantOwned, Audited, Base):
     modules: Mapped[list[SoftwareModule]] = relationship(
         secondary=distribution_set_module, lazy="raise", order_by=SoftwareModule.id
     )
+
+    @property
+    def complete(self) -> bool:
+        """It has a module of every mandatory type; `type.mandatory` and `modules` must be loaded."""
+        present = {module.type_id for module in self.modules}
+        return bool(present) and all(kind.id in present for kind in self.type.mandatory)
