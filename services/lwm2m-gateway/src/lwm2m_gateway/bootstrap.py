@@ -70,6 +70,7 @@ class Service:
         loop = asyncio.get_running_loop()
         for work in (
             self.store.write_for_ever(),
+            self.store.watch_for_ever(self.gateway.remember),
             self.uplink.write_for_ever(),
             follow_hints(self.redis, settings.tenant, self.gateway.hinted),
             self.gateway.expire_for_ever(),
@@ -88,7 +89,7 @@ class Service:
                 await asyncio.sleep(LOAD_RETRY_SECONDS)
 
     async def __aexit__(self, *_: object) -> None:
-        self.gateway.close()
+        await self.gateway.close()
         for task in self._tasks:
             task.cancel()
         try:

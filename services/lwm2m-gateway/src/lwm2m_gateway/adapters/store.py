@@ -9,6 +9,7 @@ import json
 import logging
 import secrets
 from collections import OrderedDict
+from collections.abc import Callable
 from typing import Any, Final
 
 import redis.asyncio as redis
@@ -22,8 +23,12 @@ logger = logging.getLogger(__name__)
 
 JOURNEY_SECONDS: Final = 30 * 86400
 RETRY_SECONDS: Final = 1.0
+WATCH_SECONDS: Final = 1.0
+# Longer than any absence that leaves the process alive: the mark must go only with everything else.
+WATCH_LIFETIME_SECONDS: Final = 30 * 86400
 _REGISTRATION: Final = "updraft:gateway:registration:"
 _JOURNEY: Final = "updraft:gateway:journey:"
+_TICKET: Final = "updraft:ticket:"
 
 
 class Store:
@@ -101,13 +106,30 @@ class Store:
                 logger.warning("stored state cannot be read, it is left out", extra={"key": name})
         return found, going
 
+    async def watch_for_ever(self, emptied: Callable[[], None]) -> None:
+        """Call `emptied` when Redis has lost what it held; run as a task."""
+        key, known = f"updraft:gateway:process:{secrets.token_urlsafe(9)}", False
+        while True:
+            try:
+                there = await self._redis.set(key, "here", ex=WATCH_LIFETIME_SECONDS, get=True)
+                if known and there is None:
+                    emptied()
+                known = True
+            except (redis.RedisError, OSError) as error:
+                logger.debug("Redis is away: %s", type(error).__name__)
+            await asyncio.sleep(WATCH_SECONDS)
+
     async def mint_ticket(self, token: str, record: dict[str, Any], seconds: int) -> str:
         """Store a ticket (a new token when `token` is empty) and return its token; raises RedisError."""
         token = token or secrets.token_urlsafe(9)
-        await self._redis.set(f"updraft:ticket:{token}", json.dumps(record), ex=seconds)
+        await self._redis.set(_TICKET + token, json.dumps(record), ex=seconds)
         return token
+
+    def keep_ticket(self, token: str, record: dict[str, Any], seconds: int) -> None:
+        """Write a ticket again."""
+        self._put(_TICKET + token, (json.dumps(record), seconds))
 
     def revoke_ticket(self, token: str) -> None:
         """End a ticket."""
         if token:
-            self._put(f"updraft:ticket:{token}", None)
+            self._put(_TICKET + token, None)

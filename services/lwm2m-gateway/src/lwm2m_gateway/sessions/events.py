@@ -17,11 +17,12 @@ class Contact:
 
 @dataclass(frozen=True, slots=True)
 class Observed:
-    """Values read or notified; None for what was not part of it. `version` is 3/0/3."""
+    """Values read or notified; None for what was not part of it. `version` is 3/0/3, `uri` 5/0/1."""
 
     state: int | None = None
     result: int | None = None
     version: str | None = None
+    uri: str | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -183,6 +183,12 @@ def _assigned(journey: Journey, seen: Observed, now: float, pace: Pace) -> Step:
     if seen.state == State.UPDATING:
         return replace(journey, wake_at=now + pace.ask_again), ()
     if seen.state in (State.DOWNLOADING, State.DOWNLOADED):
+        if journey.token and f"/{journey.token}/" in (seen.uri or ""):
+            # Offered by a gateway that was killed before it had noted the answer.
+            offered = replace(journey, offers=max(1, journey.offers), offered_at=now)
+            taken, effects = _move(offered, Phase.OFFERED, now, pace.silence)
+            outcome = _transferring(taken, seen, now, pace)
+            return outcome[0], (*effects, ObserveFirmware(), *outcome[1])
         # Not of this attempt: a device resets to Idle by an empty URI, and is read again.
         return replace(journey, wake_at=now + pace.ask_again), (ResetFirmware(), ReadFirmware())
     return replace(journey, wake_at=now + pace.ask_again), (ObserveFirmware(), OfferPackage())

@@ -98,9 +98,15 @@ class Gateway:
             if registration.expires_at < now:
                 continue
             session = self._session(registration)
-            session.ring("poll")
+            session.ring("greet")
             session.ring(events.Contact())
         logger.info("restored", extra={"registrations": len(self.sessions), "journeys": len(going)})
+
+    def remember(self) -> None:
+        """Redis lost everything: write it what this process knows."""
+        for session in self.sessions.values():
+            session.remember()
+        logger.warning("Redis came back empty; written again", extra={"registrations": len(self.sessions)})
 
     async def expire_for_ever(self, clock: Callable[[], float] = time.time) -> None:
         """Drop registrations that ran out; run as a task."""
@@ -125,7 +131,7 @@ class Gateway:
             session.stop()
             del self.sessions[registration.endpoint]
 
-    def close(self) -> None:
-        """End all sessions; nothing is told to devices, another gateway may take over."""
-        for session in self.sessions.values():
-            session.stop()
+    async def close(self) -> None:
+        """End all sessions and wait for it; nothing is told to devices, another gateway may take over."""
+        stopped = [task for session in self.sessions.values() for task in session.stop()]
+        await asyncio.gather(*stopped, return_exceptions=True)

@@ -3,6 +3,7 @@
 import asyncio
 import contextlib
 import logging
+import random
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, replace
@@ -11,7 +12,6 @@ from typing import assert_never
 import redis.asyncio as redis
 
 from lwm2m import firmware
-from lwm2m.content import Value
 from lwm2m.paths import Path
 from lwm2m_gateway.adapters.ddi_client import DdiClient, DdiUnavailable, Deployment
 from lwm2m_gateway.adapters.queues import Uplink
@@ -20,21 +20,13 @@ from lwm2m_gateway.coap.devices import Devices, NoAnswer, Values
 from lwm2m_gateway.sessions import events, journey
 from lwm2m_gateway.sessions.journey import Journey, Pace
 from lwm2m_gateway.sessions.registrations import Registration
+from lwm2m_gateway.shell.values import ATTRIBUTES, FIRMWARE_VERSION, as_text, as_texts, observed
 
 logger = logging.getLogger(__name__)
 
-FIRMWARE_VERSION = Path(3, 0, 3)
-ATTRIBUTES = {
-    Path(3, 0, 0): "manufacturer",
-    Path(3, 0, 1): "model",
-    Path(3, 0, 2): "serial",
-    Path(3, 0, 3): "firmware.version",
-    Path(3, 0, 17): "device.type",
-    Path(3, 0, 18): "hardware.version",
-    Path(3, 0, 19): "software.version",
-}
-MAX_TEXT = 128
 IDLE_SECONDS = 3600.0
+# After a failure the update manager is asked again this soon, spread so that a fleet does not knock at once.
+RETRY_SECONDS = (3.0, 9.0)
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,7 +60,8 @@ class Session:
         self._inbox: asyncio.Queue[Doorbell] = asyncio.Queue(maxsize=256)
         self._observations: dict[Path, asyncio.Task[None]] = {}
         self._facts: dict[Path, str] = {}
-        self._polled_at = 0.0
+        self._greeted = False
+        self._poll_at = 0.0
         self._task: asyncio.Task[None] | None = None
 
     def start(self) -> None:
@@ -80,11 +73,13 @@ class Session:
         with contextlib.suppress(asyncio.QueueFull):
             self._inbox.put_nowait(what)
 
-    def stop(self) -> None:
-        """End the session's tasks."""
-        for task in (*self._observations.values(), *([self._task] if self._task else ())):
+    def stop(self) -> tuple[asyncio.Task[None], ...]:
+        """End the session's tasks; returns them."""
+        tasks = (*self._observations.values(), *([self._task] if self._task else ()))
+        for task in tasks:
             task.cancel()
         self._observations.clear()
+        return tasks
 
     async def _live(self) -> None:
         while True:
@@ -96,7 +91,8 @@ class Session:
             try:
                 await self._take(what)
             except (redis.RedisError, DdiUnavailable, OSError) as error:
-                # Everything is asked again: by the next contact, the next tick, or the sweep.
+                # What was not done is asked for again by the next contact, or the poll that now comes early.
+                self._poll_at = min(self._poll_at, time.time() + random.uniform(*RETRY_SECONDS))
                 self._note("trace", f"waiting: {error or type(error).__name__}", ok=False)
                 await asyncio.sleep(1.0)
             except Exception:
@@ -104,7 +100,7 @@ class Session:
 
     def _until_next(self) -> float:
         now = time.time()
-        due = self._polled_at + self._around.sweep_seconds
+        due = self._poll_at
         if self.journey is not None:
             due = min(
                 due,
@@ -118,20 +114,28 @@ class Session:
     async def _take(self, what: Doorbell) -> None:
         match what:
             case "greet":
-                await self._greet()
+                self._greeted = False
+                await self._visit()
             case "poll":
-                await self._poll()
+                await self._visit()
             case str():
                 raise ValueError(what)
             case _:
-                if isinstance(what, events.Tick) and time.time() - self._polled_at >= self._around.sweep_seconds:
-                    await self._poll()
+                if isinstance(what, events.Tick) and time.time() >= self._poll_at:
+                    await self._visit()
                 await self._step(what)
 
     # --- the device has spoken ----------------------------------------------------------------------------------
 
+    async def _visit(self) -> None:
+        """Ask what there is to do; of a device not greeted since its Register, or since our start, learn who it is."""
+        self._poll_at = time.time() + self._around.sweep_seconds
+        if not self._greeted:
+            await self._greet()
+        await self._poll()
+
     async def _greet(self) -> None:
-        """After a Register: let the client settle, read object 3, observe, then look at the journey."""
+        """Let the client settle, read object 3, observe; what fails is done at the next visit."""
         await asyncio.sleep(self._around.settle_seconds)
         for task in self._observations.values():
             task.cancel()
@@ -139,10 +143,11 @@ class Session:
         # The poll makes a new device known; only then is there somebody to hang presence and telemetry on.
         await self._around.ddi.poll(self.registration.endpoint)
         self.tell_presence("online")
-        if self.registration.has(3) and await self._read_device():
+        self._greeted = not self.registration.has(3)
+        if not self._greeted and await self._read_device():
+            self._greeted = True
             for path in self._around.observe:
                 self._watch(path)
-        await self._poll()
 
     def tell_presence(self, state: str) -> None:
         """Tell the update manager that the device is `online` or `offline`."""
@@ -166,8 +171,7 @@ class Session:
         return True
 
     def _learn(self, values: Values) -> None:
-        texts = {str(path): as_text(value) for path, value in values.items()}
-        self._around.uplink.send("telemetry", self.registration.endpoint, resources=texts)
+        self._around.uplink.send("telemetry", self.registration.endpoint, resources=as_texts(values))
         self._facts |= {path: as_text(value) for path, value in values.items() if path in ATTRIBUTES}
 
     def _watch(self, path: Path, notify: Callable[[Values], None] | None = None) -> None:
@@ -180,7 +184,6 @@ class Session:
 
     async def _poll(self) -> None:
         around, endpoint = self._around, self.registration.endpoint
-        self._polled_at = time.time()
         poll = await around.ddi.poll(endpoint)
         if poll.config_data and self._facts:
             named = {ATTRIBUTES[path]: text for path, text in self._facts.items() if text}
@@ -236,6 +239,26 @@ class Session:
         if self.journey is not None and self.journey.over:
             self._around.store.drop_journey(self.registration.endpoint)
             self.journey = None
+
+    def remember(self) -> None:
+        """Write into an emptied store what only this process still knows; a download under way keeps its ticket."""
+        store, going = self._around.store, self.journey
+        store.keep_registration(self.registration, time.time())
+        if going is not None:
+            store.keep_journey(self.registration.endpoint, going)
+            if going.token and not going.over:
+                store.keep_ticket(going.token, self._ticket(going), self._around.ticket_seconds)
+
+    def _ticket(self, going: Journey) -> dict[str, object]:
+        return {
+            "url": going.url,
+            "sha256": going.sha256,
+            "size": going.size,
+            "controllerId": self.registration.endpoint,
+            "tenant": self._around.tenant,
+            "actionId": going.action_id,
+            "name": "fw.bin",
+        }
 
     def _keep(self, changed: Journey) -> None:
         self.journey = changed
@@ -311,16 +334,7 @@ class Session:
         current, around = self.journey, self._around
         if not self._listening():
             return
-        record = {
-            "url": current.url,
-            "sha256": current.sha256,
-            "size": current.size,
-            "controllerId": self.registration.endpoint,
-            "tenant": around.tenant,
-            "actionId": current.action_id,
-            "name": "fw.bin",
-        }
-        token = await around.store.mint_ticket(current.token, record, around.ticket_seconds)
+        token = await around.store.mint_ticket(current.token, self._ticket(current), around.ticket_seconds)
         if token != current.token:
             self._keep(replace(current, token=token))
         uri = f"{around.proxy_uri}/f/{token}/fw.bin"
@@ -352,7 +366,9 @@ class Session:
             self._note("in", f"no answer to read {error}", ok=False)
             return None
         self._answered()
-        shown = ", ".join(f"{where}={as_text(value)[:40]}" for where, value in list(answer.values.items())[:8])
+        # The Package URI holds the token.
+        values = [(where, value) for where, value in answer.values.items() if where != firmware.PACKAGE_URI]
+        shown = ", ".join(f"{where}={as_text(value)[:40]}" for where, value in values[:8])
         self._note("in", f"read {path}: {answer.code} {shown}".rstrip(), ok=answer.ok)
         return answer.values if answer.ok else None
 
@@ -378,20 +394,3 @@ class Session:
 
     def _note(self, direction: str, text: str, *, ok: bool) -> None:
         self._around.uplink.send("trace", self.registration.endpoint, direction=direction, text=text[:300], ok=ok)
-
-
-def as_text(value: Value) -> str:
-    """A value for people, bounded; opaque bytes in hex."""
-    text = value.hex() if isinstance(value, bytes) else str(value)
-    return text.replace("\0", "")[:MAX_TEXT]
-
-
-def observed(values: Values) -> events.Observed:
-    """The three values a journey looks at; a device that writes words where numbers belong says nothing."""
-    state, result = values.get(firmware.STATE), values.get(firmware.RESULT)
-    version = values.get(FIRMWARE_VERSION)
-    return events.Observed(
-        state if isinstance(state, int) else None,
-        result if isinstance(result, int) else None,
-        None if version is None else as_text(version),
-    )

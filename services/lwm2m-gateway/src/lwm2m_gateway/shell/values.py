@@ -1,0 +1,43 @@
+"""What a device's values say: text for people, attributes for the update manager, what a journey looks at."""
+
+from lwm2m import firmware
+from lwm2m.content import Value
+from lwm2m.paths import Path
+from lwm2m_gateway.coap.devices import Values
+from lwm2m_gateway.sessions import events
+
+FIRMWARE_VERSION = Path(3, 0, 3)
+ATTRIBUTES = {
+    Path(3, 0, 0): "manufacturer",
+    Path(3, 0, 1): "model",
+    Path(3, 0, 2): "serial",
+    Path(3, 0, 3): "firmware.version",
+    Path(3, 0, 17): "device.type",
+    Path(3, 0, 18): "hardware.version",
+    Path(3, 0, 19): "software.version",
+}
+MAX_TEXT = 128
+MAX_RESOURCES = 128
+
+
+def as_text(value: Value) -> str:
+    """A value for people, bounded; opaque bytes in hex."""
+    text = value.hex() if isinstance(value, bytes) else str(value)
+    return text.replace("\0", "")[:MAX_TEXT]
+
+
+def as_texts(values: Values) -> dict[str, str]:
+    """Values by path for people; a device that reports hundreds of resources is shown the first ones."""
+    return {str(path): as_text(value) for path, value in list(values.items())[:MAX_RESOURCES]}
+
+
+def observed(values: Values) -> events.Observed:
+    """The values a journey looks at; a device that writes words where numbers belong says nothing."""
+    state, result = values.get(firmware.STATE), values.get(firmware.RESULT)
+    version, uri = values.get(FIRMWARE_VERSION), values.get(firmware.PACKAGE_URI)
+    return events.Observed(
+        state if isinstance(state, int) else None,
+        result if isinstance(result, int) else None,
+        None if version is None else as_text(version),
+        uri if isinstance(uri, str) else None,
+    )
