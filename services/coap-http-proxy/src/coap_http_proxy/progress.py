@@ -16,13 +16,20 @@ class Progress:
     repeated_bytes: int = 0
     restarts: int = 0
     changed: bool = False
-    finished_at: float | None = None
+    # An earlier process counted up to `offset` and may have served more than it could note.
+    resumed: bool = False
     # Blocks served beyond a gap: start to end, bounded.
     ahead: dict[int, int] = field(default_factory=dict)
 
     def served(self, offset: int, length: int) -> None:
         """Note one block."""
         self.changed = True
+        if self.resumed:
+            self.resumed = False
+            if self.offset < offset < self.size:
+                # A client asks for a block when it has those before: the gap was served, unnoted.
+                self.bytes_on_air += offset - self.offset
+                self.offset = offset
         self.bytes_on_air += length
         if offset == self.offset:
             self.offset = offset + length
@@ -58,4 +65,4 @@ def restored(size: int, state: dict[str, Any] | None) -> Progress:
     if not all(isinstance(number, int) and number >= 0 for number in numbers):
         return Progress(size)
     offset, on_air, repeated, restarts = (int(number) for number in numbers if isinstance(number, int))
-    return Progress(size, min(offset, size), on_air, repeated, restarts)
+    return Progress(size, min(offset, size), on_air, repeated, restarts, resumed=True)
