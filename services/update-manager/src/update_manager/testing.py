@@ -180,8 +180,8 @@ async def make_fleet(database: Database, count: int, prefix: str = "device") -> 
     statement = text(
         "INSERT INTO target (tenant_id, controller_id, name, security_token, update_status, request_attributes, "
         "queue_mode, created_by, last_modified_by) "
-        "SELECT (SELECT id FROM tenant WHERE name = :tenant), one, one, one, 'registered', false, false, 'test', 'test' "
-        "FROM (SELECT :prefix || '-' || lpad(number::text, 6, '0') AS one FROM generate_series(1, :count) AS number) AS a"
+        "SELECT (SELECT id FROM tenant WHERE name = :tenant), one, one, one, 'registered', false, false, 'test', 'test'"
+        " FROM (SELECT :prefix || '-' || lpad(number::text, 6, '0') AS one FROM generate_series(1, :count) number) a"
     )
     async with database.write() as session:
         await session.execute(statement, {"tenant": TENANT, "prefix": prefix, "count": count})
