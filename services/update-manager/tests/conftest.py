@@ -12,7 +12,7 @@ from pydantic import SecretStr
 from softdevice.images import SigningKey, new_key
 from update_manager.adapters.db.migrate import migrate
 from update_manager.adapters.db.session import Database
-from update_manager.entrypoints.app import create_app
+from update_manager.entrypoints.app import assemble, create_app
 from update_manager.settings import UpdateManagerSettings
 from update_manager.testing import GATEWAY_TOKEN, TENANT, TOKEN, clean
 
@@ -67,14 +67,20 @@ async def redis_client(redis_url: str) -> AsyncIterator["redis.Redis"]:
     await client.aclose()
 
 
+@pytest.fixture(scope="session")
+def built_app(migrated_url: str) -> FastAPI:
+    """The application once per test process: describing a hundred routes takes longer than most tests."""
+    return create_app(UpdateManagerSettings(database_url=SecretStr(migrated_url)))
+
+
 @pytest.fixture
 async def app(
-    settings: UpdateManagerSettings, database: Database, redis_client: "redis.Redis"
+    built_app: FastAPI, settings: UpdateManagerSettings, database: Database, redis_client: "redis.Redis"
 ) -> AsyncIterator[FastAPI]:
-    """The application, started."""
-    app = create_app(settings)
-    async with app.router.lifespan_context(app):
-        yield app
+    """The application, started with connections and a store of its own."""
+    built_app.state.parts = assemble(settings)
+    async with built_app.router.lifespan_context(built_app):
+        yield built_app
 
 
 def _client(app: FastAPI, **headers: str) -> httpx.AsyncClient:

@@ -64,17 +64,22 @@ async def healthz(parts: PartsDep, response: Response) -> dict[str, object]:
     return {"status": "ok"}
 
 
-def create_app(settings: UpdateManagerSettings) -> FastAPI:
-    """Build the application; connections are opened when it starts."""
-    parts = Parts(
+def assemble(settings: UpdateManagerSettings) -> Parts:
+    """What handlers are given; nothing is connected before it is used."""
+    return Parts(
         settings,
         Database(settings.database_url.get_secret_value(), settings.database_pool_size),
         ArtifactStore(settings.artifact_directory, settings.max_artifact_bytes),
         redis.Redis.from_url(settings.redis_url.get_secret_value(), socket_timeout=5, socket_connect_timeout=3),
     )
 
+
+def create_app(settings: UpdateManagerSettings) -> FastAPI:
+    """Build the application; connections are opened when it starts."""
+
     @asynccontextmanager
-    async def lifespan(_: FastAPI) -> AsyncIterator[None]:
+    async def lifespan(app: FastAPI) -> AsyncIterator[None]:
+        parts: Parts = app.state.parts
         parts.store.prepare()
         yield
         await parts.database.close()
@@ -89,7 +94,7 @@ def create_app(settings: UpdateManagerSettings) -> FastAPI:
         docs_url="/rest/v1/docs",
         redoc_url=None,
     )
-    app.state.parts = parts
+    app.state.parts = assemble(settings)
     problems.install(app)
     app.add_middleware(Manners)
     app.include_router(health)

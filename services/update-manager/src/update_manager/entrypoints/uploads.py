@@ -4,7 +4,6 @@ Frameworks parse a whole form before a handler runs: an unauthenticated stranger
 would be noticed at the end. Here the handler asks for the body when it knows who is there.
 """
 
-import contextlib
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
@@ -16,7 +15,7 @@ from python_multipart.multipart import MultipartParser, parse_options_header
 from starlette.requests import ClientDisconnect
 
 from update_manager.adapters.artifact_store import ArtifactStore, Incoming, Received
-from update_manager.errors import ConstraintViolation, MalformedBody, UnsupportedMediaType, UpdateManagerError
+from update_manager.errors import ConstraintViolation, MalformedBody, UnsupportedMediaType
 
 if TYPE_CHECKING:
     from python_multipart.multipart import MultipartCallbacks
@@ -24,8 +23,6 @@ if TYPE_CHECKING:
 MAX_FIELD_BYTES: Final = 4096
 MAX_PARTS: Final = 32
 MAX_FILENAME: Final = 255
-# A refused upload is read on for a while: a sender that is still writing would see a broken pipe, not the reason.
-DRAINED_BYTES: Final = 16 * 1024 * 1024
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,27 +74,13 @@ async def receive(request: Request, store: ArtifactStore) -> AsyncIterator[Uploa
 
 
 async def _read(request: Request, parser: MultipartParser) -> None:
-    pieces = request.stream()
     try:
-        async for piece in pieces:
+        async for piece in request.stream():
             parser.write(piece)
     except MultipartParseError as error:
-        await _drain(pieces)
         raise MalformedBody(f"the form cannot be read: {error}") from error
-    except UpdateManagerError:
-        await _drain(pieces)
-        raise
     except ClientDisconnect as error:
         raise MalformedBody("the connection ended in the middle of the upload") from error
-
-
-async def _drain(pieces: AsyncIterator[bytes]) -> None:
-    left = DRAINED_BYTES
-    with contextlib.suppress(ClientDisconnect):
-        async for piece in pieces:
-            left -= len(piece)
-            if left < 0:
-                return
 
 
 @dataclass
