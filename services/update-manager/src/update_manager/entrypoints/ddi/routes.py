@@ -21,6 +21,7 @@ from update_manager.adapters.db.tables import (
     distribution_set_module,
 )
 from update_manager.application import actions
+from update_manager.application.products import NAMING_ATTRIBUTES
 from update_manager.domain.actions import Status
 from update_manager.domain.texts import storable
 from update_manager.entrypoints import downloads
@@ -124,7 +125,7 @@ async def _store_attributes(session: AsyncSession, target: Target, mode: str, gi
     count = await session.scalar(select(func.count()).select_from(table).where(table.target_id == target.id))
     if (count or 0) > MAX_ATTRIBUTES:
         raise QuotaExceeded(f"a target has at most {MAX_ATTRIBUTES} attributes")
-    product = next((kept[key] for key in ("product", "target_type", "model") if key in kept), None)
+    product = next((kept[key] for key in NAMING_ATTRIBUTES if key in kept), None)
     if product and target.target_type_id is None:
         target.target_type_id = await session.scalar(
             select(TargetType.id).where(TargetType.tenant_id == target.tenant_id, TargetType.key == product)

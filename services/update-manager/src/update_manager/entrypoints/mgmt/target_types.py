@@ -12,6 +12,7 @@ from sqlalchemy.ext.asyncio import AsyncSession
 from mcuboot_image import load_public_key
 from update_manager.adapters.db import rsql_sql
 from update_manager.adapters.db import tables as t
+from update_manager.application import products
 from update_manager.application.principal import Principal, audit
 from update_manager.entrypoints.dependencies import Operator, PageDep, PartsDep, listing
 from update_manager.entrypoints.mgmt import shapes
@@ -60,7 +61,7 @@ async def list_types(who: Operator, parts: PartsDep, page: PageDep) -> dict[str,
 async def create_types(
     who: Operator, parts: PartsDep, body: Annotated[list[TypeBody], AsList, Field(max_length=100)]
 ) -> list[dict[str, Any]]:
-    """Create products, all or none."""
+    """Create products, all or none; devices that named one before it was there become its own."""
     async with parts.database.write() as session:
         rows = []
         for new in body:
@@ -83,6 +84,7 @@ async def create_types(
             except IntegrityError as error:
                 raise AlreadyExists(f"there is a target type {name!r} already; nothing was created") from error
             await _add_compatible(session, who, row.id, new.compatible)
+            await products.adopt(session, row)
             audit(session, who, "create", "targettype", row.id, name)
             rows.append(row)
         return [shapes.target_type(row) for row in rows]
