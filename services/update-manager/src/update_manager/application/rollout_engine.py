@@ -363,9 +363,9 @@ async def _start_group(session: AsyncSession, rollout: Rollout, group_id: int, b
     stepped.ring += [row.controller_id for row in rows if not row.has]
     if len(rows) == batch:
         await _set_group(session, group_id, started_up_to=rows[-1].id)
-        _due(rollout)
-        return
-    await _set_group(session, group_id, status=GroupStatus.RUNNING)
+    else:
+        await _set_group(session, group_id, status=GroupStatus.RUNNING)
+    _due(rollout)
 
 
 async def _stop(session: AsyncSession, rollout: Rollout, batch: int, stepped: Stepped) -> None:
