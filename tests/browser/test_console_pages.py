@@ -21,7 +21,8 @@ from frontend.view_models.feed import device_path
 OpenPage = Callable[..., Page]
 PAGES = (
     "/", "/devices", "/devices?q=updatestatus%3Dpending", device_path(ROLLED_BACK), device_path(HOSTILE), "/releases",
-    "/releases/11", "/products", "/rollouts", "/rollouts/new?release=11", "/rollouts/1", "/rollouts/2", "/nothing",
+    "/releases/11", "/products", "/rollouts", "/rollouts/new?release=11", "/rollouts/1", "/rollouts/2",
+    "/rollouts/1/groups/1", "/nothing",
 )  # fmt: skip
 
 

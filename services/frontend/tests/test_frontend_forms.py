@@ -27,7 +27,7 @@ async def test_good_image_becomes_a_release(browser: httpx.AsyncClient, manager:
         "/releases", data={"targetType": "1", "name": "Sensor"}, files=image(GOOD_IMAGE), follow_redirects=True
     )
     assert answer.url.path == f"/releases/{manager.releases[0]['distributionSetId']}"
-    assert "Release saved." in answer.text and "Good image: signature OK" in answer.text
+    assert "Release saved." in answer.text and "Accepted: signed with" in answer.text
 
 
 async def test_refused_image_says_what_where_and_how_to_mend(browser: httpx.AsyncClient, manager: FakeManager) -> None:

@@ -27,7 +27,18 @@ async def test_overview_leads_to_what_needs_a_person(browser: httpx.AsyncClient)
 
 async def test_overview_of_an_empty_fleet_says_how_to_begin(browser: httpx.AsyncClient, manager: FakeManager) -> None:
     manager.targets, manager.rollouts = [], []
-    assert "Connect the first device" in await page(browser, "/")
+    assert "Connect devices" in await page(browser, "/")
+
+
+async def test_first_steps_show_what_is_done_until_the_first_rollout(
+    browser: httpx.AsyncClient, manager: FakeManager
+) -> None:
+    assert "First steps" not in await page(browser, "/")
+    manager.rollouts, manager.releases = [], []
+    text = await page(browser, "/")
+    steps = re.findall(r'<li class="(done)?">.*?<a href="([^"]+)">', text.split("First steps")[1], re.DOTALL)
+    assert steps[:4] == [("done", "/products"), ("", "/releases"), ("done", "/devices"), ("", "/rollouts/new")]
+    assert "Upload a signed image" in await page(browser, "/rollouts/new")
 
 
 async def test_htmx_gets_only_the_part_that_moves(browser: httpx.AsyncClient) -> None:
@@ -106,9 +117,17 @@ async def test_text_of_devices_is_never_markup(browser: httpx.AsyncClient, path:
 
 async def test_release_shows_the_verdict_of_the_inspector(browser: httpx.AsyncClient) -> None:
     text = await page(browser, "/releases/11")
-    for fact in ("Good image: signature OK", "Security counter", "KEYHASH", "0x22", "2.4.0+0"):
+    for fact in ("Accepted: signed with", "Security counter", "KEYHASH", "0x22", "2.4.0+0"):
         assert fact in text
     assert 'href="/rollouts/new?release=11"' in text
+
+
+async def test_group_of_a_rollout_leads_to_its_devices(browser: httpx.AsyncClient) -> None:
+    room = await page(browser, "/rollouts/1")
+    link = re.findall(r'href="(/rollouts/1/groups/[^"]+)"', room)[0]
+    text = await page(browser, link)
+    assert "as they are now" in text and len(re.findall(r'href="/devices/[^"?]+"', text)) == 50
+    assert 'href="/rollouts/1"' in text and 'rel="next"' in text
 
 
 async def test_control_room_offers_what_its_state_allows(browser: httpx.AsyncClient) -> None:
@@ -130,6 +149,8 @@ async def test_stream_sends_the_parts_of_the_page(browser: httpx.AsyncClient) ->
     assert ">137<" in messages[0] and ">139<" in messages[-1]
 
 
-@pytest.mark.parametrize("path", ["/devices/nope", "/releases/999", "/rollouts/999", "/rollouts/x", "/nothing"])
+@pytest.mark.parametrize(
+    "path", ["/devices/nope", "/releases/999", "/rollouts/999", "/rollouts/x", "/rollouts/1/groups/9999", "/nothing"]
+)
 async def test_what_does_not_exist_says_so(browser: httpx.AsyncClient, path: str) -> None:
     assert "Not here" in await page(browser, path, 404)

@@ -7,9 +7,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from frontend.view_models import (
+    advice,
     bars,
     control_room,
     devices,
+    feed,
     filters,
     formatting,
     overview,
@@ -144,6 +146,65 @@ def test_causes_are_ordered_by_how_many_they_hit() -> None:
     first, second = control_room.control_room(source, 0).causes
     assert (first.title, first.count, len(first.devices), first.more) == ("Connection lost", 60, 50, 10)
     assert second.devices[0].href == "/devices/a%2Fb"
+
+
+def event(at: int, who: str, kind: str, text: str) -> dict[str, Any]:
+    return {"at": at, "controllerId": who, "kind": kind, "text": text}
+
+
+def test_what_happens_to_many_devices_at_once_is_one_line() -> None:
+    told = [event(20_000, f"d{n}", "offered", "address written") for n in range(4)]
+    told += [event(19_000, "d0", "offered", "address written"), event(500, "d9", "offered", "address written")]
+    lines = feed.event_lines(told)
+    assert [(line.controller_id, line.others) for line in lines] == [("d0", 3), ("d9", 0)]
+
+
+@pytest.mark.parametrize(
+    ("kind", "text", "shown"),
+    [
+        ("downloading", "downloading", ("Downloading", "")),
+        ("firmware", "firmware changed from 1.0 to 1.1", ("Firmware", "changed from 1.0 to 1.1")),
+        ("presence", "came online", ("Came online", "")),
+        ("offered", "offeredness is no echo", ("Offered", "offeredness is no echo")),
+        ("rolled_back", "1.1 was never confirmed", ("Rolled back", "1.1 was never confirmed")),
+    ],
+)
+def test_feed_says_a_thing_once(kind: str, text: str, shown: tuple[str, str]) -> None:
+    [line] = feed.event_lines([event(1, "d", kind, text)])
+    assert (line.kind, line.text) == shown
+
+
+@pytest.mark.parametrize(
+    "cause",
+    ["rolled_back", "confirm_timeout", "download_failed", "not_enough_flash", "out_of_ram", "connection_lost",
+     "integrity_check_failed", "unsupported_package_type", "invalid_uri", "update_failed", "unsupported_protocol",
+     "device_silent", "wrong_version", "device_refused"],
+)  # fmt: skip
+def test_every_cause_of_the_contract_has_its_own_advice(cause: str) -> None:
+    assert advice.advice(cause).meaning
+    assert advice.advice("unheard_of").action
+
+
+def test_release_names_the_key_that_verified_it() -> None:
+    source = {"facts": {"signature": "ECDSA", "keyHash": "ab"}}
+    assert releases.release(source, [{"name": "line 2", "fingerprint": "ab"}]).verdict == "Accepted: signed with line 2"
+    assert (
+        releases.release(source, [{"name": "other", "fingerprint": "cd"}]).verdict == "Accepted: the signature is valid"
+    )
+    assert releases.release({"facts": {"signature": "none"}}).verdict == "Kept; signature none"
+
+
+def test_telemetry_is_named_with_its_instance_and_its_clock_is_readable() -> None:
+    made = devices.device({"telemetry": {"/3/0/11/0": "0", "/3/0/13": "1795627610", "/9/9/9": "?"}}, None)
+    assert [(fact.label, fact.detail) for fact in made.telemetry] == [
+        ("Error code", "/3/0/11/0"), ("Current time", "/3/0/13"), ("/9/9/9", "")
+    ]  # fmt: skip
+    assert made.telemetry[1].value == "25 Nov 2026 17:26:50 UTC"
+
+
+@pytest.mark.parametrize(("seconds", "text"), [(45, "45 s"), (142, "2 min 22 s"), (180, "3 min"), (4000, "1 h")])
+def test_lengths_of_a_few_minutes_keep_their_seconds(seconds: int, text: str) -> None:
+    assert formatting.duration(1000, 1000 + seconds * 1000).replace(THIN, " ") == text
 
 
 @pytest.mark.parametrize(

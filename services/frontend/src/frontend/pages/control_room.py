@@ -5,19 +5,22 @@ import json
 import logging
 from collections.abc import AsyncGenerator, AsyncIterator, Callable
 from contextlib import aclosing
-from typing import Any, Final
+from typing import Annotated, Any, Final
 
-from fastapi import APIRouter
+from fastapi import APIRouter, Query
 from fastapi.sse import format_sse_event
 from starlette.responses import Response, StreamingResponse
 
 from frontend.manager_client import ManagerClient, ManagerError
 from frontend.pages.context import Context, Signed
 from frontend.rendering import now_ms
+from frontend.view_models import devices, states
 from frontend.view_models.control_room import control_room
+from frontend.view_models.reading import text
 
 router = APIRouter(prefix="/rollouts")
 log = logging.getLogger(__name__)
+LIMIT: Final = 50
 HEARTBEAT_SECONDS: Final = 15.0
 SILENCE_SECONDS: Final = 60.0
 HEARTBEAT: Final = b": still here\n\n"
@@ -28,6 +31,26 @@ STREAM_HEADERS: Final = {"Cache-Control": "no-store", "X-Accel-Buffering": "no"}
 async def detail(context: Signed, rollout_id: int) -> Response:
     """The page."""
     return await show_room(context, rollout_id)
+
+
+@router.get("/{rollout_id}/groups/{group_id}")
+async def group(
+    context: Signed, rollout_id: int, group_id: int, offset: Annotated[int, Query(ge=0, le=10**9)] = 0
+) -> Response:
+    """The devices of one group."""
+    place = f"/rollouts/{rollout_id}/deploygroups/{group_id}"
+    rollout = await context.manager.get(f"/rollouts/{rollout_id}")
+    about = await context.manager.get(place)
+    members = await context.manager.get(f"{place}/targets", offset=offset, limit=LIMIT, sort="controllerId:ASC")
+    return context.show(
+        "group.html",
+        "rollouts",
+        page=devices.group_list(members, f"/rollouts/{rollout_id}/groups/{group_id}", offset, LIMIT),
+        name=text(about, "name"),
+        state=states.rollout_status(text(about, "status")),
+        rollout=text(rollout, "name"),
+        room=f"/rollouts/{rollout_id}",
+    )
 
 
 @router.get("/{rollout_id}/live")

@@ -49,5 +49,5 @@ async def detail(context: Signed, controller_id: str) -> Response:
         "devices",
         page=devices.device(target, attributes),
         timeline=timeline.timeline(history or {}),
-        events=feed.event_lines(children(events), 30),
+        events=feed.event_lines(children(events), 15),
     )

@@ -54,7 +54,9 @@ async def upload(request: Request, context: Signed) -> Response:
 async def detail(context: Signed, distribution_set_id: str) -> Response:
     """Facts from the header, records behind the image, key and signature."""
     source = await context.manager.get(f"/releases/{segment(distribution_set_id)}")
-    page = releases.release(source)
+    product = source.get("targetType") or {}
+    keys = await context.manager.get(f"/targettypes/{segment(product['id'])}/signingkeys") if "id" in product else []
+    page = releases.release(source, children(keys))
     return context.show("release.html", "releases", page=page, roll_out=query("/rollouts/new", release=page.row.id))
 
 

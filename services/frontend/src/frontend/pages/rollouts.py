@@ -31,17 +31,20 @@ async def listing(context: Signed, offset: Annotated[int, Query(ge=0, le=10**9)]
 
 @router.get("/new")
 async def new(context: Signed, release: str = "", q: str = "") -> Response:
-    """The form, with all devices of the release's product as the first guess."""
-    chosen = releases.release_row({})
+    """The form, beside what it would do; first guess: the newest release, for all devices of its product."""
     if release:
-        listed = await context.manager.get(f"/releases/{int(release)}") if release.isdecimal() else {}
-        chosen = releases.release_row(listed)
+        found = await context.manager.get(f"/releases/{int(release)}") if release.isdecimal() else {}
+    else:
+        found = next(iter(children(await context.manager.get("/releases", limit=1), "content")), {})
+    chosen = releases.release_row(found)
     form = RolloutForm(
         name=f"{chosen.name} {chosen.version}".strip(),
         distribution_set_id=chosen.id,
         target_filter=q or (filters.of_product(chosen.product_key) if chosen.product_key else ""),
     )
-    return await _show(context, form)
+    if not form.distribution_set_id or not form.target_filter:
+        return await _show(context, form)
+    return await _preview(context, form, 200)
 
 
 @router.post("/check")
@@ -50,13 +53,7 @@ async def check(context: Signed, given: Fields) -> Response:
     form = rollouts.rollout_form(given)
     if form.errors:
         return await _show(context, form, status=422)
-    try:
-        preview = rollouts.preview(
-            await context.manager.post("/rollouts/preview", form.body() | {"name": form.name or "preview"})
-        )
-    except Refused as error:
-        return await _show(context, form, status=422, error=error)
-    return await _show(context, form, preview=preview)
+    return await _preview(context, form, 422)
 
 
 @router.post("")
@@ -87,6 +84,15 @@ async def act(context: Signed, rollout_id: int, verb: str) -> Response:
     except Refused as error:
         return await show_room(context, rollout_id, error.status, error.message)
     return see(f"/rollouts/{rollout_id}?notice={verb}")
+
+
+async def _preview(context: Context, form: RolloutForm, status_of_refusal: int) -> Response:
+    try:
+        asked = form.body() | {"name": form.name or "preview"}
+        preview = rollouts.preview(await context.manager.post("/rollouts/preview", asked))
+    except Refused as error:
+        return await _show(context, form, status=status_of_refusal, error=error)
+    return await _show(context, form, preview=preview)
 
 
 async def _start_when_ready(manager: ManagerClient, rollout_id: int) -> bool:

@@ -87,6 +87,8 @@ class FakeManager:
             ("POST", "/rollouts", self._create),
             ("POST", "/rollouts/preview", self._preview),
             ("GET", "/rollouts/{identity}", self._rollout_json),
+            ("GET", "/rollouts/{identity}/deploygroups/{group}", self._group),
+            ("GET", "/rollouts/{identity}/deploygroups/{group}/targets", self._group_targets),
             ("GET", "/rollouts/{identity}/progress", self._progress),
             ("GET", "/rollouts/{identity}/events", self._stream),
             ("POST", "/rollouts/{identity}/{verb}", self._act),
@@ -143,12 +145,13 @@ class FakeManager:
         return _page(self._matching(q), offset, limit)
 
     def _matching(self, q: str) -> list[Json]:
-        """A little of RSQL: comparisons joined by `;` or `,`, read from left to right."""
+        """A little of RSQL: comparisons joined by `;` or `,`, read from left to right, so a leading bracket is idle."""
         if not q:
             return self.targets
         kept: list[Json] = []
         position, joined = 0, ","
         while True:
+            position += q[position : position + 1] == "("
             match = _COMPARISON.match(q, position)
             if match is None:
                 word = re.match(r"[\w.]*", q[position:])
@@ -165,6 +168,7 @@ class FakeManager:
             more = [one for one in chosen if id(one) in held]
             kept = more if joined == ";" else [one for one in self.targets if one in kept or one in more]
             position = match.end()
+            position += q[position : position + 1] == ")"
             if position == len(q):
                 return kept
             joined = q[position]
@@ -178,6 +182,7 @@ class FakeManager:
             "updatestatus": target["updateStatus"],
             "presence": target["presence"]["state"],
             "targettype.key": kinds[target["targetType"]],
+            "attribute.firmware.version": target["telemetry"].get("/3/0/3", ""),
             "installedds.version": (target["installedDistributionSet"] or {}).get("version", ""),
         }
         if name.lower() not in values:
@@ -274,6 +279,17 @@ class FakeManager:
 
     async def _rollout_json(self, identity: int) -> Json:
         return self._rollout(identity)
+
+    async def _group(self, identity: int, group: int) -> Json:
+        for one in self._told(identity, 0)["groups"]:
+            if one["id"] == group:
+                return dict(one)
+        raise Refusal(404, "repo.entityNotFound", f"There is no group {group}.")
+
+    async def _group_targets(self, identity: int, group: int, offset: int = 0, limit: int = 50) -> Json:
+        groups = [one["id"] for one in self._told(identity, 0)["groups"]]
+        members = self._matching(self._rollout(identity)["targetFilterQuery"])
+        return _page(members[groups.index(group) :: len(groups)], offset, limit)
 
     async def _create(self, request: Request) -> Response:
         given = await request.json()

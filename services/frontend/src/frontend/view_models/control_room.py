@@ -4,6 +4,7 @@ from dataclasses import dataclass
 from typing import Final
 
 from frontend.view_models import bars, states
+from frontend.view_models.advice import Advice, advice
 from frontend.view_models.feed import EventLine, device_path, event_lines
 from frontend.view_models.formatting import count, duration, percent, plural, rate, size, span
 from frontend.view_models.overview import release_name
@@ -39,6 +40,7 @@ class GroupLine:
     """A group (wave) with its bar and the thresholds that open the next one or stop all."""
 
     name: str
+    href: str
     badge: Badge
     targets: int
     totals: bars.Totals
@@ -64,6 +66,7 @@ class Cause:
     code: str
     title: str
     text: str
+    advice: Advice
     count: int
     width: float
     devices: tuple[DeviceLink, ...]
@@ -136,10 +139,10 @@ def control_room(source: Json, now: int) -> ControlRoom:
         in_words=bars.summary(segments, whole),
         actions=actions(status, of.running),
         figures=_figures(source, of, whole, now),
-        groups=tuple(_group(item) for item in children(source, "groups")),
+        groups=tuple(_group(item, number(rollout, "id")) for item in children(source, "groups")),
         causes=_causes(children(source, "causes")),
         in_flight=tuple(_in_flight(item) for item in children(source, "inFlight")),
-        events=event_lines(children(source, "events"), 50),
+        events=event_lines(children(source, "events"), 30),
         moving=of.running > 0 or status in ("creating", "ready", "starting", "running", "paused", "stopping"),
         status_line=f"{badge.word}: {share} done, {count(of.error)} failed",
     )
@@ -182,13 +185,14 @@ def _figures(source: Json, of: bars.Totals, whole: int, now: int) -> tuple[Figur
     )  # fmt: skip
 
 
-def _group(source: Json) -> GroupLine:
+def _group(source: Json, rollout_id: int) -> GroupLine:
     of = bars.totals(source)
     targets = max(number(source, "targets"), of.all)
     segments = bars.rollout_bar(of, targets)
     done = decimal(source, "percent")
     return GroupLine(
         name=text(source, "name"),
+        href=f"/rollouts/{rollout_id}/groups/{number(source, 'id')}" if "id" in source else "",
         badge=states.rollout_status(text(source, "status")),
         targets=targets,
         totals=of,
@@ -215,6 +219,7 @@ def _cause(source: Json, most: int) -> Cause:
         code=code,
         title=states.words(code),
         text=text(source, "text"),
+        advice=advice(code),
         count=total,
         width=round(100 * total / most, 2) if most else 0.0,
         devices=tuple(DeviceLink(one, device_path(one)) for one in shown),

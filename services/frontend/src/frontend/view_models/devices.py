@@ -6,12 +6,14 @@ from typing import Any, Final
 from frontend.view_models import states
 from frontend.view_models.feed import device_path
 from frontend.view_models.filters import devices_path
+from frontend.view_models.formatting import instant
 from frontend.view_models.overview import release_name
 from frontend.view_models.paging import Paging, paging
 from frontend.view_models.reading import Json, child, children, maybe_number, text
 from frontend.view_models.states import Badge
 
 FIRMWARE_VERSION: Final = "/3/0/3"
+CURRENT_TIME: Final = "/3/0/13"
 # OMA LwM2M resources operators meet most; others are shown by their path.
 RESOURCES: Final = {
     "/3/0/0": "Manufacturer",
@@ -24,6 +26,9 @@ RESOURCES: Final = {
     "/3/0/10": "Memory free (KB)",
     "/3/0/11": "Error code",
     "/3/0/13": "Current time",
+    "/3/0/14": "UTC offset",
+    "/3/0/15": "Time zone",
+    "/3/0/16": "Binding modes",
     "/3/0/17": "Device type",
     "/3/0/18": "Hardware version",
     "/3/0/19": "Software version",
@@ -119,6 +124,12 @@ def device_list(source: Json, query: str, offset: int, limit: int) -> DeviceList
     return DeviceList(query, rows, chips, paging(source, "/devices", offset, limit, len(rows), {"q": query}))
 
 
+def group_list(source: Json, path: str, offset: int, limit: int) -> DeviceList:
+    """From the targets of a rollout group, whose page is `path`."""
+    rows = tuple(device_row(item) for item in children(source, "content"))
+    return DeviceList("", rows, (), paging(source, path, offset, limit, len(rows), {}))
+
+
 def empty_list(query: str, limit: int) -> DeviceList:
     """What is shown beside an error in the filter."""
     return device_list({}, query, 0, limit)
@@ -160,10 +171,18 @@ def device(source: Json, attributes: Any) -> Device:
         registered_at=maybe_number(source, "createdAt"),
         attributes=tuple(Fact(str(key), str(value)) for key, value in sorted(_mapping(attributes).items())),
         telemetry=tuple(
-            Fact(RESOURCES.get(path, path), str(value), path if path in RESOURCES else "")
+            _resource(path, value)
             for path, value in sorted(child(source, "telemetry").items(), key=lambda pair: _path_order(pair[0]))
         ),
     )
+
+
+def _resource(path: str, value: Any) -> Fact:
+    """An instance of a multiple resource (`/3/0/11/0`) goes by the name of its resource."""
+    label = RESOURCES.get(path) or RESOURCES.get(path.rpartition("/")[0])
+    seconds = maybe_number({"value": value}, "value") if path == CURRENT_TIME else None
+    shown = str(value) if seconds is None else instant(seconds * 1000)
+    return Fact(label or path, shown, path if label else "")
 
 
 def _mapping(value: Any) -> Json:

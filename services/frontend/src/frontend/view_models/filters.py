@@ -57,9 +57,11 @@ def by_presence(key: str) -> str:
 
 def by_version(product_key: str, version: str) -> str:
     """Link to the devices of a product that run a version."""
-    parts = [f"targettype.key=={quoted(product_key)}"] if product_key else []
-    parts += [f"installedds.version=={quoted(version)}"] if version else []
-    return devices_path(";".join(parts))
+    of_kind = [f"targettype.key=={quoted(product_key)}"] if product_key else []
+    # What a device reports counts; one that reports nothing (a DDI client) counts by what was installed.
+    reported, installed = f"attribute.firmware.version=={quoted(version)}", f"installedds.version=={quoted(version)}"
+    of_version = [f"({reported},{installed})"] if version else []
+    return devices_path(";".join(of_version + of_kind))
 
 
 def of_product(key: str) -> str:

@@ -87,8 +87,13 @@ def iso(at: int | None) -> str:
 
 
 def duration(start: int | None, end: int | None) -> str:
-    """Length between two moments in epoch ms."""
-    return NOTHING if not start or not end or end < start else span((end - start) / 1000)
+    """Length between two moments in epoch ms; with seconds below ten minutes."""
+    if not start or not end or end < start:
+        return NOTHING
+    seconds = (end - start) // 1000
+    if 60 <= seconds < 600 and seconds % 60:
+        return f"{span(seconds)} {seconds % 60}{THIN}s"
+    return span(seconds)
 
 
 def middle(value: str, longest: int = 20) -> str:

@@ -80,6 +80,16 @@ class ProductVersions:
 
 
 @dataclass(frozen=True, slots=True)
+class FirstStep:
+    """Something to do before the first rollout; `note` says what is there already."""
+
+    done: bool
+    title: str
+    href: str
+    note: str
+
+
+@dataclass(frozen=True, slots=True)
 class Overview:
     """All of the first page."""
 
@@ -94,10 +104,11 @@ class Overview:
     products: tuple[ProductVersions, ...]
     events: tuple[EventLine, ...]
     bytes_on_air: str
+    first_steps: tuple[FirstStep, ...]
 
 
-def overview(source: Json) -> Overview:
-    """From `GET /overview`."""
+def overview(source: Json, products: int | None = None, releases: int | None = None) -> Overview:
+    """From `GET /overview`; with the numbers of products and releases when there has been no rollout yet."""
     targets = number(source, "targets")
     statuses = tuple(
         _tally(states.update_status(key), number(child(source, "updateStatus"), key), targets, by_status(key))
@@ -121,7 +132,24 @@ def overview(source: Json) -> Overview:
         products=_products(children(source, "versions")),
         events=event_lines(children(source, "events"), 20),
         bytes_on_air=size(maybe_number(source, "bytesOnAir")),
+        first_steps=()
+        if products is None or releases is None or rollouts
+        else _first_steps(targets, products, releases),
     )
+
+
+def _first_steps(targets: int, products: int, releases: int) -> tuple[FirstStep, ...]:
+    registered = f"{plural(targets, 'device has', 'devices have')} registered."
+    return (
+        FirstStep(products > 0, "Add a product", "/products",
+                  "What the devices are, and the key their images are signed with."),
+        FirstStep(releases > 0, "Upload a release", "/releases",
+                  "A signed MCUboot image; it is inspected before it is kept."),
+        FirstStep(targets > 0, "Connect devices", "/devices",
+                  registered if targets else "They appear as soon as they register over LwM2M."),
+        FirstStep(False, "Roll it out", "/rollouts/new",
+                  "To the devices you choose, in groups; it pauses itself when too many fail."),
+    )  # fmt: skip
 
 
 def rollout_line(source: Json) -> RolloutLine:
@@ -162,10 +190,10 @@ def _tally_bar(tallies: tuple[Tally, ...], whole: int) -> tuple[bars.Segment, ..
 
 def _attention(source: Json) -> Attention:
     rollout = text(source, "type") == "rollout"
-    subject = text(source, "id")
+    subject, told = text(source, "id"), text(source, "text")
     return Attention(
         badge=_SEVERITY.get(text(source, "severity"), _SEVERITY["warning"]),
-        text=text(source, "text"),
+        text=told if rollout else told.removeprefix(f"{subject}: "),
         subject="" if rollout else subject,
         href=f"/rollouts/{subject}" if rollout else device_path(subject),
         at=maybe_number(source, "at"),
@@ -214,5 +242,8 @@ def _sentence(
     else:
         first = "Nothing needs you"
     moving = sum(1 for line in rollouts if line.badge.tone == "run")
+    synced, known = statuses[0], statuses[3].count + statuses[4].count
+    if known == targets:
+        return f"{first}; {plural(targets, 'device is', 'devices are')} there, none has been updated yet."
     second = f"{plural(moving, 'rollout is', 'rollouts are')} moving" if moving else "no rollout is moving"
-    return f"{first}; {second}; {statuses[0].share} of {plural(targets, 'device is', 'devices are')} in sync."
+    return f"{first}; {second}; {synced.share} of {plural(targets, 'device is', 'devices are')} in sync."

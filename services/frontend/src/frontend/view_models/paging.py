@@ -21,10 +21,12 @@ class Paging:
 def paging(source: Json, path: str, offset: int, limit: int, shown: int, keep: Mapping[str, str]) -> Paging:
     """From a list answer `{content, total, size}`."""
     total = number(source, "total", offset + shown)
-    if shown:
+    if shown == total and not offset:
+        words = f"{count(total)} in all" if total else "none"
+    elif shown:
         words = f"{count(offset + 1)}–{count(offset + shown)} of {count(total)}"
     else:
-        words = f"none of {count(total)}" if total else "none"
+        words = f"none of {count(total)}"
 
     def link(at: int) -> str:
         given = {name: value for name, value in {**keep, "offset": str(at)}.items() if value and value != "0"}

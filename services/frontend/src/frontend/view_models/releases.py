@@ -1,11 +1,12 @@
 """Releases: what the image inspector read from a file, and why it refused one."""
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any, Final
 
 from frontend.view_models import states
 from frontend.view_models.devices import Fact
+from frontend.view_models.filters import by_version
 from frontend.view_models.formatting import count, size
 from frontend.view_models.overview import release_name
 from frontend.view_models.paging import Paging, paging
@@ -61,7 +62,10 @@ class Release:
     row: ReleaseRow
     title: str
     description: str
+    verdict: str
+    checks: tuple[str, ...]
     sha256: str
+    devices_href: str
     facts: tuple[Fact, ...]
     tlvs: tuple[TlvRow, ...]
 
@@ -119,13 +123,18 @@ def release_row(source: Json) -> ReleaseRow:
     )
 
 
-def release(source: Json) -> Release:
-    """From `GET /releases/{id}`."""
-    facts = child(source, "facts")
+def release(source: Json, keys: Iterable[Json] = ()) -> Release:
+    """From `GET /releases/{id}`, and the signing keys of its product for the name of the one that verified it."""
+    facts, row = child(source, "facts"), release_row(source)
+    fingerprint = text(facts, "keyHash")
+    signer = next((text(key, "name") for key in keys if fingerprint and text(key, "fingerprint") == fingerprint), "")
     return Release(
-        row=release_row(source),
+        row=row,
         title=release_name(source),
         description=text(source, "description"),
+        verdict=_verdict_words(row, signer),
+        checks=_checks(facts, row, signer),
+        devices_href=by_version(row.product_key, row.version),
         sha256=text(child(source, "artifact"), "sha256"),
         facts=tuple(Fact(label, *_fact(key, facts)) for key, label in _FACTS if facts.get(key) is not None),
         tlvs=tuple(
@@ -155,6 +164,24 @@ def choices(source: Json) -> tuple[Choice, ...]:
     )
 
 
+def _verdict_words(row: ReleaseRow, signer: str) -> str:
+    if not row.signature_ok:
+        return f"Kept; signature {row.signature}"
+    return f"Accepted: signed with {signer}" if signer else "Accepted: the signature is valid"
+
+
+def _checks(facts: Json, row: ReleaseRow, signer: str) -> tuple[str, ...]:
+    """What the inspector has seen to be right, one thing each."""
+    algorithm = text(facts, "signature")
+    given = (
+        (text(facts, "format") and text(facts, "imageSize"), f"{text(facts, 'format')} header and length agree"),
+        (text(facts, "imageHash"), "hash of header and image matches"),
+        (row.signature_ok, f"{algorithm} signature valid" + (f", key {signer}" if signer else "")),
+        (text(facts, "securityCounter"), f"security counter {text(facts, 'securityCounter')}"),
+    )
+    return tuple(words for present, words in given if present)
+
+
 def _signature_words(signature: str) -> str:
     if not signature:
         return "not checked"
@@ -165,11 +192,11 @@ def _fact(key: str, facts: Json) -> tuple[str, str]:
     value = facts[key]
     exact = decimal(facts, key)
     if key in ("headerSize", "imageSize") and exact is not None:
-        return size(exact), f"{count(exact)} bytes"
+        return size(exact), f"{count(exact)} bytes" if exact >= 1024 else ""
     if key == "loadAddress" and isinstance(value, int):
         return f"0x{value:08x}", "not fixed" if value == 0 else ""
     if key == "signature":
-        return ("OK", str(value)) if str(value).lower() not in _NO_SIGNATURE else (str(value), "")
+        return ("valid", str(value)) if str(value).lower() not in _NO_SIGNATURE else (str(value), "")
     return str(value), ""
 
 

@@ -4,6 +4,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 
 from frontend.view_models import states
+from frontend.view_models.advice import Advice, advice
 from frontend.view_models.formatting import percent, rate, size
 from frontend.view_models.overview import release_name
 from frontend.view_models.reading import Json, child, children, decimal, maybe_number, number, text, texts
@@ -64,6 +65,7 @@ class Attempt:
     cause: str
     cause_title: str
     cause_text: str
+    advice: Advice
     steps: tuple[Step, ...]
     download: Download | None
     log: tuple[LogLine, ...]
@@ -119,8 +121,9 @@ def _attempt(source: Json) -> Attempt:
         cause=cause,
         cause_title=states.words(cause) if cause else "",
         cause_text=text(source, "causeText"),
+        advice=advice(cause),
         steps=_steps(children(source, "phases"), text(source, "phase").lower(), badge),
-        download=_download(child(source, "download")),
+        download=_download(child(source, "download"), source.get("active") is True),
         log=tuple(_log_line(item) for item in children(source, "log")),
     )
 
@@ -152,10 +155,13 @@ def _step(name: str, source: Json, current: str, moving: bool) -> Step:
         parts.append(f"5/0/3 = {lwm2m_state} ({_OBJECT_5_STATES.get(lwm2m_state, 'unknown')})")
     if (result := maybe_number(source, "result")) is not None:
         parts.append(f"5/0/5 = {result}")
-    return Step(states.phase_name(name), state, maybe_number(source, "at"), text(source, "text"), ", ".join(parts))
+    title, told = states.phase_name(name), text(source, "text")
+    return Step(
+        title, state, maybe_number(source, "at"), "" if told.lower() == title.lower() else told, ", ".join(parts)
+    )
 
 
-def _download(source: Json) -> Download | None:
+def _download(source: Json, active: bool) -> Download | None:
     if not source:
         return None
     whole, offset = number(source, "size"), number(source, "offset")
@@ -167,7 +173,7 @@ def _download(source: Json) -> Download | None:
         percent=percent(share),
         width=round(min(max(share, 0), 100), 2),
         words=f"{size(offset)} of {size(whole or None)}",
-        rate=rate(decimal(source, "rateBytesPerSecond")),
+        rate=rate(decimal(source, "rateBytesPerSecond")) if active and share < 100 else "",
         on_air=size(maybe_number(source, "bytesOnAir")),
         repeated=size(repeated) if repeated else "",
         restarts=number(source, "restarts"),
