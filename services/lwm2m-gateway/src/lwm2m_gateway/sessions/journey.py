@@ -304,7 +304,7 @@ def _verifying(journey: Journey, seen: Observed, now: float, pace: Pace) -> Step
     if same_version(seen.version, journey.version):
         if not journey.new_seen_at:
             soaking = replace(journey, new_seen_at=now, wake_at=now + pace.soak)
-            text = f"the device runs {seen.version} on trial; believed after {pace.soak:.0f} s"
+            text = f"the device runs {seen.version} on trial; it counts as updated after {pace.soak:.0f} s"
             return soaking, (ReportPhase(text),)
         if now < journey.new_seen_at + pace.soak:
             return replace(journey, wake_at=journey.new_seen_at + pace.soak), ()
