@@ -205,7 +205,7 @@ def _comparison(comparison: Comparison, fields: Fields, now: datetime) -> Column
         prefix, dot, _ = name.partition(".")
         key = comparison.field[len(prefix) + 1 :]
         name = prefix + dot
-    target = fields.get(name) if key or name in fields else None
+    target = fields.get(name) if key or not name.endswith(".") else None
     if target is None:
         known = ", ".join(sorted(field + ("<key>" if field.endswith(".") else "") for field in fields))
         raise RsqlUnknownField(
@@ -238,17 +238,24 @@ def compare(column: Any, comparison: Comparison) -> ColumnElement[bool]:
         case "is" | "==":
             return _equal(column, kind, comparison.values[0], comparison)
         case "not" | "!=":
-            return or_(column.is_(None), not_(_equal(column, kind, comparison.values[0], comparison)))
+            return _unequal(column, not_(_equal(column, kind, comparison.values[0], comparison)), comparison)
         case "in":
             return or_(false(), *(_equal(column, kind, value, comparison) for value in comparison.values))
         case "out":
             equal = or_(false(), *(_equal(column, kind, value, comparison) for value in comparison.values))
-            return or_(column.is_(None), not_(equal))
+            return _unequal(column, not_(equal), comparison)
     value = _typed(kind, comparison.values[0], comparison)
     left = func.lower(column) if kind is str else column
     right = func.lower(value) if kind is str else value
     ordered = {"<": left < right, "<=": left <= right, ">": left > right, ">=": left >= right}
     return ordered[comparison.operator]
+
+
+def _unequal(column: Any, unequal: ColumnElement[bool], comparison: Comparison) -> ColumnElement[bool]:
+    """Rows without a value are unequal to every value, but not to the empty one: `!= ''` asks for a value."""
+    if "" in comparison.values and column.type.python_type is str:
+        return and_(column.is_not(None), unequal)
+    return or_(column.is_(None), unequal)
 
 
 def _equal(column: Any, kind: type, value: str, comparison: Comparison) -> ColumnElement[bool]:
