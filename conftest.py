@@ -1,7 +1,9 @@
 """Fixtures for the whole house: a real PostgreSQL and a real Redis, started once per test process."""
 
 import os
+import tempfile
 from collections.abc import Iterator
+from pathlib import Path
 
 import psycopg
 import pytest
@@ -11,15 +13,17 @@ from updraft_local.ports import free_port
 
 
 @pytest.fixture(scope="session")
-def postgres_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+def postgres_server() -> Iterator[str]:
     """URL of a PostgreSQL server (its maintenance database); DATABASE_URL names another one to use."""
     if given := os.environ.get("DATABASE_URL"):
         yield given
         return
-    server = EmbeddedPostgres(tmp_path_factory.mktemp("postgres"), free_port(), "for-tests-only", durable=False)
-    server.start()
-    yield server.url
-    server.stop()
+    # Not below pytest's own folder: the next pytest on this machine closes that to the user PostgreSQL runs as.
+    with tempfile.TemporaryDirectory(prefix="updraft-postgres-") as folder:
+        server = EmbeddedPostgres(Path(folder), free_port(), "for-tests-only", durable=False)
+        server.start()
+        yield server.url
+        server.stop()
 
 
 @pytest.fixture(scope="session")
