@@ -79,6 +79,9 @@ def shoot(violations: Callable[[Page], str]) -> Callable[[Page, str], None]:
         PICTURES.mkdir(exist_ok=True)
         for width in (WIDE, NARROW):
             page.set_viewport_size({"width": width, "height": HEIGHT})
+            # As tall as the page is: in a picture, what sticks to the window's edge must not cover the middle.
+            tall = max(page.evaluate("document.documentElement.scrollHeight"), HEIGHT)
+            page.set_viewport_size({"width": width, "height": tall})
             for scheme in ("light", "dark"):
                 page.emulate_media(color_scheme=scheme)
                 where = f"{name}, {width} px, {scheme}"

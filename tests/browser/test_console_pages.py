@@ -126,6 +126,27 @@ def test_keyboard_reaches_search_and_content(open_page: OpenPage, console: str) 
     expect(page.locator("main")).to_be_focused()
 
 
+@pytest.mark.parametrize("path", ["/", "/devices", "/rollouts/1", "/rollouts/new?release=11"])
+def test_whatever_has_the_keyboard_is_outlined_and_not_covered(open_page: OpenPage, console: str, path: str) -> None:
+    page = sign_in(open_page(), console)
+    page.goto(console + path)
+    for stops in range(25):
+        page.keyboard.press("Tab")
+        seen = page.evaluate("""() => {
+          const element = document.activeElement, style = getComputedStyle(element);
+          const box = element.getBoundingClientRect();
+          const top = document.elementFromPoint(box.x + box.width / 2, box.y + box.height / 2);
+          return element === document.body ? null : {
+            html: element.outerHTML.slice(0, 120), outline: style.outlineStyle, wide: parseFloat(style.outlineWidth),
+            uncovered: element.contains(top) || top?.contains(element)};
+        }""")
+        if seen is None:  # once round
+            assert stops > 8
+            break
+        assert seen["outline"] == "solid" and seen["wide"] >= 2, seen
+        assert seen["uncovered"], seen
+
+
 def test_everything_needed_works_without_scripts(open_page: OpenPage, console: str) -> None:
     page = sign_in(open_page(java_script_enabled=False), console)
     page.goto(f"{console}/rollouts/new?release=9")

@@ -1,5 +1,7 @@
 """An operator at the console of a real suite: empty installation, release, rollout, and why one device went back."""
 
+import shutil
+import tempfile
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -24,9 +26,12 @@ MARK, MARKED = "window.neverReloaded = true", "window.neverReloaded === true"
 
 
 @pytest.fixture(scope="module")
-def suite(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Suite]:
-    """Everything, with devices that have registered, and nothing else: no product, no release, no rollout."""
-    folder = tmp_path_factory.mktemp("suite")
+def suite() -> Iterator[Suite]:
+    """Everything, with devices that have registered, and nothing else: no product, no release, no rollout.
+
+    In a folder beside pytest's own, which every pytest that starts closes to the user PostgreSQL runs as.
+    """
+    folder = Path(tempfile.mkdtemp(prefix="updraft-browser-"))
     running = Suite(Options(folder, firmware.prepare(folder / "firmware"), DEVICES, misbehaving=MISBEHAVING))
     try:
         running.start()
@@ -34,6 +39,7 @@ def suite(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Suite]:
         yield running
     finally:
         running.stop()
+        shutil.rmtree(folder, ignore_errors=True)
 
 
 @pytest.fixture(scope="module")
@@ -199,8 +205,8 @@ def test_rollout_is_previewed_started_and_watched_to_its_end_without_a_reload(
     operator.goto(operator.url + f"releases/{release}")
     operator.get_by_role("link", name="Roll out").click()
     operator.get_by_label("Groups", exact=True).fill("3")
-    operator.get_by_label("Pause all at").fill("60")
-    operator.get_by_label("Pause all at").press("Tab")
+    operator.get_by_label("Pause above").fill("60")
+    operator.get_by_label("Pause above").press("Tab")
     expect(operator.locator("#check")).to_contain_text(f"{DEVICES} devices download it, in 3 groups")
     shoot(operator, "rollout-new")
     operator.get_by_label("Start at once").check()
@@ -290,7 +296,7 @@ def test_without_scripts_one_reads_and_starts_a_rollout(
     page.get_by_label("Name of the rollout").fill("Once more")
     page.get_by_label("Devices that match").fill(f"controllerId=={ROLLED_BACK}")
     page.get_by_label("Groups", exact=True).fill("1")
-    page.get_by_label("Pause all at").fill("100")
+    page.get_by_label("Pause above").fill("100")
     page.get_by_role("button", name="Check").click()
     expect(page.locator("#check")).to_contain_text("1 device downloads it, in 1 group")
     page.get_by_role("button", name="Create rollout").click()

@@ -176,7 +176,7 @@ def _checks(facts: Json, row: ReleaseRow, signer: str) -> tuple[str, ...]:
     given = (
         (text(facts, "format") and text(facts, "imageSize"), f"{text(facts, 'format')} header and length agree"),
         (text(facts, "imageHash"), "hash of header and image matches"),
-        (row.signature_ok, f"{algorithm} signature valid" + (f", key {signer}" if signer else "")),
+        (row.signature_ok, f"{algorithm} signature valid" + (f", by {signer}" if signer else "")),
         (text(facts, "securityCounter"), f"security counter {text(facts, 'securityCounter')}"),
     )
     return tuple(words for present, words in given if present)
