@@ -278,3 +278,59 @@ async def test_an_endpoint_that_registers_again_keeps_its_journey(house: House) 
     await device.show(2)
     await until(lambda: device.executes)
     assert len([uri for uri in device.uris if uri]) == 1
+
+
+async def test_what_only_the_gateway_knows_is_written_again_when_redis_comes_back_empty(house: House) -> None:
+    device = await house.device()
+    await device.register()
+    house.manager.assign("dev-1", 7, "1.1.0")
+    await device.update()
+    await until(lambda: house.manager.feedback)
+    token = device.uris[-1].split("/")[4]
+    await house.service.store.flush()
+    # The watch has to have seen Redis once.
+    await asyncio.sleep(1.2)
+    keys = {f"updraft:ticket:{token}", "updraft:gateway:registration:dev-1", "updraft:gateway:journey:dev-1"}
+    before = {key: await house.store.get(key) for key in keys}
+    assert all(before.values())
+    await house.store.flushdb()
+    async with asyncio.timeout(10):
+        while not all([await house.store.get(key) for key in keys]):
+            await asyncio.sleep(0.05)
+    ticket = f"updraft:ticket:{token}"
+    assert await house.store.get(ticket) == before[ticket]
+
+
+async def test_a_device_that_registers_while_the_update_manager_is_away_is_read_when_it_is_back(house: House) -> None:
+    house.manager.broken = True
+    device = await house.device()
+    assert (await device.register()).code == Code.CREATED
+    await asyncio.sleep(0.5)
+    assert not house.manager.attributes
+    house.manager.broken = False
+    await until(lambda: "dev-1" in house.manager.attributes)
+
+
+async def test_a_restarted_gateway_observes_its_devices_again(house: House) -> None:
+    device = await house.device()
+    await device.register()
+    await until(lambda: ("3", "0", "9") in device.observed)
+    await house.service.store.flush()
+    await house.kill()
+    device.observed.clear()
+    await house.start()
+    await until(lambda: ("3", "0", "9") in device.observed)
+
+
+async def test_a_trace_does_not_tell_the_token(house: House) -> None:
+    device = await house.device()
+    await device.register()
+    house.manager.assign("dev-1", 7, "1.1.0")
+    await device.update()
+    await until(lambda: house.manager.feedback)
+    await device.show(1)
+    await until(lambda: len(house.manager.feedback) >= 2)
+    await house.service.uplink.flush()
+    traces = [event["text"] for event in await house.uplink("trace")]
+    assert any("read /5/0: 2.05" in text for text in traces)
+    assert not [text for text in traces if device.uris[-1].split("/")[4] in text]

@@ -1,5 +1,7 @@
 """The journey as stories over plain values, and random walks that never leave the table."""
 
+from dataclasses import replace
+
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -261,3 +263,14 @@ def test_random_walks_never_leave_the_table(walk: list[tuple[events.Event, float
 )
 def test_versions_are_compared_as_versions(one: str, other: str, same: bool) -> None:
     assert same_version(one, other) is same
+
+
+def test_a_download_of_its_own_is_adopted_and_one_of_somebody_else_reset() -> None:
+    # The gateway was killed between its write of the address and its note of the answer.
+    for uri, wanted in (("coap://x/f/tokentokento/fw.bin", Phase.DOWNLOADING), ("coap://x/f/other/a", Phase.ASSIGNED)):
+        story = Story()
+        story.journey = replace(story.journey, token="tokentokento")
+        story.then(events.Observed(state=1, result=0, version=OLD, uri=uri))
+        assert story.journey.phase == wanted
+        assert story.wants(events.ResetFirmware) == (wanted == Phase.ASSIGNED)
+        assert not story.wants(events.OfferPackage)

@@ -25,6 +25,7 @@ class SlotContents:
     image_sha256: str | None
     confirmed: bool
     swap_due: SwapType
+    swapping: bool
 
 
 class Board:
@@ -80,6 +81,12 @@ class Board:
     def confirmed(self) -> bool:
         """Whether the running image stays at the next reset."""
         return is_confirmed(self.primary_trailer.read())
+
+    @property
+    def swapping(self) -> bool:
+        """Whether a swap has begun and not ended: the bootloader is at it, or the power went."""
+        state = self.primary_trailer.read()
+        return state.magic == "good" and state.copy_done == "unset" and self.primary_trailer.last_record() > 0
 
     def confirm(self) -> None:
         """Keep the running image; raises TrailerError when the trailer is damaged."""
@@ -137,6 +144,7 @@ class Board:
             image_sha256=hashlib.sha256(image.data[: image.total_size]).hexdigest() if image else None,
             confirmed=self.confirmed,
             swap_due=swap_type(self.flash, self.config),
+            swapping=self.swapping,
         )
 
 

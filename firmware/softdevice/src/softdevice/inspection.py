@@ -39,6 +39,7 @@ def inspect_device(folder: Path) -> dict[str, Any]:
         "confirmed": slots.confirmed,
         "secondaryVersion": str(slots.secondary) if slots.secondary else None,
         "swapDue": _SWAP_WORDS[slots.swap_due],
+        "swapping": slots.swapping,
     }
 
 

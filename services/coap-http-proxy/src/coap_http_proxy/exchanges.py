@@ -11,7 +11,8 @@ from collections.abc import Awaitable, Callable
 from typing import Final
 
 from coap_http_proxy.mapping.requests import Refusal
-from coap_wire import Code, DecodeError, Message, Type, decode, encode, is_request
+from coap_wire import Code, DecodeError, Message, Type, decode, encode, encode_uint, is_request
+from coap_wire.options import MAX_AGE
 
 logger = logging.getLogger(__name__)
 
@@ -26,6 +27,7 @@ ACK_RANDOM_FACTOR: Final = 1.5
 MAX_RETRANSMIT: Final = 4
 # Strangers get small answers: a forged sender address must not be worth forging.
 MAX_DIAGNOSTIC_BYTES: Final = 96
+COME_AGAIN_SECONDS: Final = 5
 # How long a message id may still be a duplicate (RFC 7252 section 4.8.2), and how many replies are kept meanwhile: the
 # bound keeps a flood from filling memory.
 EXCHANGE_LIFETIME_SECONDS: Final = 247.0
@@ -83,7 +85,7 @@ class Exchanges:
             return
         self._remember(key, None)
         if len(self._tasks) >= self._max:
-            self._reply(message, key, Message(Type.ACK, Code.SERVICE_UNAVAILABLE, 0), peer)
+            self._reply(message, key, refused(Code.SERVICE_UNAVAILABLE, "too many requests wait"), peer)
             return
         task = asyncio.get_running_loop().create_task(self._answer(message, key, peer))
         self._tasks.add(task)
@@ -108,8 +110,7 @@ class Exchanges:
         try:
             return await self._respond(request, peer)
         except Refusal as refusal:
-            text = refusal.diagnostic.encode()[:MAX_DIAGNOSTIC_BYTES].decode(errors="ignore")
-            return Message(Type.ACK, refusal.code, 0, payload=text.encode())
+            return refused(refusal.code, refusal.diagnostic)
         except Exception:
             logger.exception("a request could not be answered")
             return Message(Type.ACK, Code.INTERNAL_SERVER_ERROR, 0)
@@ -166,6 +167,13 @@ class Exchanges:
             await asyncio.wait(self._tasks, timeout=seconds)
         for task in self._tasks:
             task.cancel()
+
+
+def refused(code: int, diagnostic: str) -> Message:
+    """An error answer; 5.03 says when to come again (RFC 7252 section 5.9.3.4), else that would be 60 s."""
+    text = diagnostic.encode()[:MAX_DIAGNOSTIC_BYTES].decode(errors="ignore")
+    options = ((MAX_AGE, encode_uint(COME_AGAIN_SECONDS)),) if code == Code.SERVICE_UNAVAILABLE else ()
+    return Message(Type.ACK, code, 0, options=options, payload=text.encode())
 
 
 def _addressed(answer: Message, kind: Type, mid: int, token: bytes) -> Message:

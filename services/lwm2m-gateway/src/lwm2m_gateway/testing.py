@@ -57,6 +57,11 @@ class ScriptedDevice(asyncio.DatagramProtocol):
         elif message.type != Type.RST and message.code != 0:
             self._replies.put_nowait(message)
 
+    @property
+    def observed(self) -> dict[tuple[str, ...], bytes]:
+        """Tokens of the observations it holds, by path."""
+        return self._observers
+
     def _serve(self, request: Message) -> None:
         path = request.uri_path
         code, payload, options = self._answer(request, path)
@@ -89,7 +94,8 @@ class ScriptedDevice(asyncio.DatagramProtocol):
             return tlv.Tlv(tlv.Kind.RESOURCE, number, value)
 
         device = {0: b"ACME", 1: b"<b>model</b>", 3: self.version.encode(), 9: tlv.encode_integer(80)}
-        update = {3: tlv.encode_integer(self.state), 5: tlv.encode_integer(self.result)}
+        uri = (self.uris[-1] if self.uris else "").encode()
+        update = {1: uri, 3: tlv.encode_integer(self.state), 5: tlv.encode_integer(self.result)}
         resources = {"3": device, "5": update}.get(path[0] if path else "")
         if resources is None:
             return None

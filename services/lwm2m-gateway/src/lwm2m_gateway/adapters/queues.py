@@ -29,6 +29,7 @@ class Uplink:
         self._tenant = tenant
         self._waiting: deque[str] = deque(maxlen=MAX_WAITING_EVENTS)
         self._wake = asyncio.Event()
+        self._writing = asyncio.Lock()
 
     def send(self, kind: str, endpoint: str, **members: Any) -> None:
         """Queue one event."""
@@ -57,14 +58,15 @@ class Uplink:
 
     async def flush(self) -> None:
         """Write everything that waits now; an event may be written twice after an error, ids make that harmless."""
-        while self._waiting:
-            batch = [self._waiting[index] for index in range(min(BATCH, len(self._waiting)))]
-            pipe = self._redis.pipeline(transaction=False)
-            for event in batch:
-                pipe.xadd(UPLINK, {"event": event}, maxlen=UPLINK_MAXIMUM_ENTRIES, approximate=True)
-            await pipe.execute()
-            for _ in batch:
-                self._waiting.popleft()
+        async with self._writing:
+            while self._waiting:
+                batch = [self._waiting[index] for index in range(min(BATCH, len(self._waiting)))]
+                pipe = self._redis.pipeline(transaction=False)
+                for event in batch:
+                    pipe.xadd(UPLINK, {"event": event}, maxlen=UPLINK_MAXIMUM_ENTRIES, approximate=True)
+                await pipe.execute()
+                for _ in batch:
+                    self._waiting.popleft()
 
 
 async def follow_hints(client: "redis.Redis", tenant: str, hinted: Callable[[str], None]) -> None:

@@ -38,6 +38,7 @@ class Store:
         self._redis = client
         self._waiting: OrderedDict[str, tuple[str, int] | None] = OrderedDict()
         self._wake = asyncio.Event()
+        self._writing = asyncio.Lock()
 
     def keep_registration(self, registration: Registration, now: float) -> None:
         """Store until it expires."""
@@ -74,19 +75,20 @@ class Store:
                 self._wake.set()
 
     async def flush(self) -> None:
-        """Write everything that waits now."""
-        while self._waiting:
-            batch = list(self._waiting.items())[:500]
-            pipe = self._redis.pipeline(transaction=False)
-            for key, value in batch:
-                if value is None:
-                    pipe.delete(key)
-                else:
-                    pipe.set(key, value[0], ex=value[1])
-            await pipe.execute()
-            for key, value in batch:
-                if self._waiting.get(key, ...) is value:
-                    del self._waiting[key]
+        """Write everything that waits now; one at a time, or an older value could overtake a newer one."""
+        async with self._writing:
+            while self._waiting:
+                batch = list(self._waiting.items())[:500]
+                pipe = self._redis.pipeline(transaction=False)
+                for key, value in batch:
+                    if value is None:
+                        pipe.delete(key)
+                    else:
+                        pipe.set(key, value[0], ex=value[1])
+                await pipe.execute()
+                for key, value in batch:
+                    if self._waiting.get(key, ...) is value:
+                        del self._waiting[key]
 
     async def load(self) -> tuple[list[Registration], dict[str, Journey]]:
         """All registrations and journeys of an earlier life; what cannot be read is left out with a log line."""

@@ -97,7 +97,9 @@ class Devices:
         message.set_request_uri(uri_of(registration, path))
         request = self._context.request(message)
         try:
-            first = decoded(path, await asyncio.wait_for(request.response, patience))
+            # Not wait_for: in Python 3.11 it forgets a cancellation that comes together with the answer.
+            async with asyncio.timeout(patience):
+                first = decoded(path, await request.response)
             if not first.ok:
                 logger.debug("not observable", extra={"endpoint": registration.endpoint, "path": str(path)})
                 return
