@@ -180,6 +180,9 @@ def _phase(batch: _Batch, target: Target, event: dict[str, Any]) -> None:
             details[name] = value if _number(value) is not None else storable(value, 64)
     if batch.line(target, event, "phase", text, action.id, details):
         action.phase = phase
+        if phase == "downloaded" and action.download and (size := action.download.get("size")):
+            # The device says so; a proxy that died may have kept the last second to itself.
+            action.download = {**action.download, "offset": size, "percent": 100}
         if event.get("cause") and action.cause is None:
             action.cause, action.cause_text = storable(event["cause"], 64), text
 
