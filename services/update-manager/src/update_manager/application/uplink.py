@@ -160,10 +160,14 @@ def _telemetry(batch: _Batch, target: Target, event: dict[str, Any]) -> None:
         return
     told = {storable(path, 40): storable(value, 128) for path, value in list(resources.items())[:MAX_TELEMETRY]}
     before = target.telemetry or {}
+    if target.last_seen_at is not None and target.last_seen_at > event["at"]:
+        # Late, or told once more: it may add what nobody has told since, and is no news.
+        merged = {**told, **before}
+        target.telemetry = before if len(merged) > MAX_TELEMETRY * 4 else merged
+        return
     merged = {**before, **told}
     target.telemetry = told if len(merged) > MAX_TELEMETRY * 4 else merged
-    if target.last_seen_at is None or target.last_seen_at < event["at"]:
-        target.last_seen_at = event["at"]
+    target.last_seen_at = event["at"]
     old, new = before.get("/3/0/3"), told.get("/3/0/3")
     if new and old and new != old:
         batch.line(target, event, "firmware", f"firmware changed from {old} to {new}")

@@ -36,7 +36,7 @@ LOCK: Final = 0x75706C696E6B
 
 AWAY: Final = (redis.RedisError, OperationalError, InterfaceError, PoolTimeout, OSError, TimeoutError)
 
-Entries = list[tuple[bytes, dict[bytes, bytes]]]
+Entries = list[tuple[bytes, dict[bytes, bytes] | None]]
 # An event with the entry it came in.
 Taken = tuple[dict[str, Any], bytes, bytes]
 
@@ -97,8 +97,10 @@ class Consumer:
             return 0
         taken: list[Taken] = []
         for identifier, fields in entries:
-            # An entry that was trimmed from the stream before it was taken over comes without fields.
-            raw = (fields or {}).get(b"event", b"")
+            if not fields:
+                logger.warning("an uplink event was trimmed from the stream before it was written")
+                continue
+            raw = fields.get(b"event", b"")
             try:
                 taken.append((uplink.parse(raw), identifier, raw))
             except uplink.Malformed as error:
