@@ -1,4 +1,4 @@
-"""Worker and beat as real processes over a real Redis: jobs are done, killed workers replaced, lost rings rung again."""
+"""Worker and beat as real processes over real Redis: jobs are done, killed workers replaced, lost rings rung again."""
 
 import asyncio
 from collections.abc import Callable, Iterator
