@@ -242,7 +242,8 @@ def test_page_of_every_odd_device_tells_what_became_of_it(suite: Suite, finished
         return operator.locator(".attempt").last
 
     expect(attempt(7)).to_contain_text("repeated")  # one datagram of five was lost
-    expect(attempt(11)).to_contain_text("restart")  # it rebooted in mid-download
+    expect(attempt(11)).to_contain_text("lost its download, offering again")  # it rebooted in mid-download
+    expect(attempt(11)).to_contain_text("succeeded")
     expect(attempt(5)).to_contain_text("succeeded")
     expect(operator.locator(".figures")).to_contain_text("queue mode")
 

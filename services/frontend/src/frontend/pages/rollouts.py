@@ -68,9 +68,10 @@ async def create(context: Signed, given: Fields) -> Response:
     except Refused as error:
         return await _show(context, form, status=422, error=error)
     rollout_id = number(made, "id")
+    ready = await _becomes_ready(context.manager, rollout_id)
     if not form.start:
         return see(f"/rollouts/{rollout_id}?notice=created")
-    started = await _start_when_ready(context.manager, rollout_id)
+    started = ready and await _start(context.manager, rollout_id)
     return see(f"/rollouts/{rollout_id}?notice={'starting' if started else 'not-started'}")
 
 
@@ -95,20 +96,23 @@ async def _preview(context: Context, form: RolloutForm, status_of_refusal: int) 
     return await _show(context, form, preview=preview)
 
 
-async def _start_when_ready(manager: ManagerClient, rollout_id: int) -> bool:
-    """Groups are made by a worker; wait for it a moment, then leave the start to the operator."""
+async def _becomes_ready(manager: ManagerClient, rollout_id: int) -> bool:
+    """Groups are made by a worker; wait for it a moment, so that a page without scripts has its start button."""
     for _ in range(PREPARING_TRIES):
         status = text(await manager.get(f"/rollouts/{rollout_id}"), "status")
-        if status == "ready":
-            try:
-                await manager.post(f"/rollouts/{rollout_id}/start")
-            except Refused:
-                return False
-            return True
         if status != "creating":
-            return False
+            return status == "ready"
         await asyncio.sleep(PREPARING_PAUSE_SECONDS)
     return False
+
+
+async def _start(manager: ManagerClient, rollout_id: int) -> bool:
+    """False when the update manager would not; the operator decides then."""
+    try:
+        await manager.post(f"/rollouts/{rollout_id}/start")
+    except Refused:
+        return False
+    return True
 
 
 async def _show(

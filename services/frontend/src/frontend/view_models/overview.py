@@ -81,9 +81,9 @@ class ProductVersions:
 
 @dataclass(frozen=True, slots=True)
 class FirstStep:
-    """Something to do before the first rollout; `note` says what is there already."""
+    """Something to do before the first rollout. `state`: `done`, `next` or `later`."""
 
-    done: bool
+    state: str
     title: str
     href: str
     note: str
@@ -140,16 +140,21 @@ def overview(source: Json, products: int | None = None, releases: int | None = N
 
 def _first_steps(targets: int, products: int, releases: int) -> tuple[FirstStep, ...]:
     registered = f"{plural(targets, 'device has', 'devices have')} registered."
-    return (
-        FirstStep(products > 0, "Add a product", "/products",
-                  "What the devices are, and the key their images are signed with."),
-        FirstStep(releases > 0, "Upload a release", "/releases",
-                  "A signed MCUboot image; it is inspected before it is kept."),
-        FirstStep(targets > 0, "Connect devices", "/devices",
-                  registered if targets else "They appear as soon as they register over LwM2M."),
-        FirstStep(False, "Roll it out", "/rollouts/new",
-                  "To the devices you choose, in groups; it pauses itself when too many fail."),
+    steps = (
+        (targets > 0, "Connect devices", "/devices",
+         registered if targets else "They appear as soon as they register over LwM2M."),
+        (products > 0, "Add a product", "/products",
+         "What the devices are, and the key their images are signed with."),
+        (releases > 0, "Upload a release", "/releases",
+         "A signed MCUboot image; it is inspected before it is kept."),
+        (False, "Roll it out", "/rollouts/new",
+         "To the devices you choose, in groups; it pauses itself when too many fail."),
     )  # fmt: skip
+    following = next(place for place, step in enumerate(steps) if not step[0])
+    return tuple(
+        FirstStep("done" if done else "next" if place == following else "later", title, href, note)
+        for place, (done, title, href, note) in enumerate(steps)
+    )
 
 
 def rollout_line(source: Json) -> RolloutLine:
