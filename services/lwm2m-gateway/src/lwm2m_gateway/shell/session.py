@@ -239,6 +239,7 @@ class Session:
         if self.journey is not None and self.journey.over:
             self._around.store.drop_journey(self.registration.endpoint)
             self.journey = None
+            self.ring("poll")  # attributes are wanted anew, and the next assignment may wait already
 
     def remember(self) -> None:
         """Write into an emptied store what only this process still knows; a download under way keeps its ticket."""
