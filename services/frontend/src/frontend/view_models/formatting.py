@@ -111,6 +111,12 @@ def visible(value: object, longest: int = LONGEST_TEXT) -> str:
     return clean + "…" if len(raw) > longest else clean
 
 
+def sentence(told: str) -> str:
+    """With a capital at its start and a stop at its end, as people expect what is said to them."""
+    told = told.strip()
+    return told[:1].upper() + told[1:] + ("" if not told or told[-1] in ".!?" else ".")
+
+
 def plural(value: int, one: str, many: str) -> str:
     """`1 device`, `12 041 devices`."""
     return f"{count(value)} {one if value == 1 else many}"

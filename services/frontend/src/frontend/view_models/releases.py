@@ -7,7 +7,7 @@ from typing import Any, Final
 from frontend.view_models import states
 from frontend.view_models.devices import Fact
 from frontend.view_models.filters import by_version
-from frontend.view_models.formatting import count, size
+from frontend.view_models.formatting import count, sentence, size
 from frontend.view_models.overview import release_name
 from frontend.view_models.paging import Paging, paging
 from frontend.view_models.reading import Json, child, children, decimal, maybe_number, text
@@ -152,7 +152,7 @@ def verdict(filename: str, message: str, info: Mapping[str, Any]) -> Verdict:
         message=message,
         reason=reason if " " in reason else states.words(reason),
         where=text(info, "where"),
-        hint=text(info, "hint"),
+        hint=sentence(text(info, "hint")),
     )
 
 
