@@ -27,13 +27,13 @@ help: ## show this list
 
 ##@ Run
 run: .venv/ready-local ## the whole suite on this machine, with software devices (DEVICES=, DATA=, HTTP_PORT=)
-	@exec $(BIN)/python -m updraft_local.run $(if $(DEVICES),--devices $(DEVICES)) $(if $(DATA),--data $(DATA)) \
+	@exec $(BIN)/python -m updraft_local.run $(if $(DEVICES),--devices $(DEVICES)) $(if $(DATA),--data "$(DATA)") \
 	  $(if $(HTTP_PORT),--http-port $(HTTP_PORT)) $(if $(API_PORT),--api-port $(API_PORT)) \
 	  $(if $(LWM2M_PORT),--lwm2m-port $(LWM2M_PORT)) $(if $(BLOCKS_PORT),--blocks-port $(BLOCKS_PORT))
 
 demo: .venv/ready-local ## a whole campaign, headless; JSON summary as last line (DEVICES=, IMAGE=, KEY=)
 	@exec $(BIN)/python -m updraft_local.demo $(if $(DEVICES),--devices $(DEVICES)) \
-	  $(if $(IMAGE),--image $(IMAGE)) $(if $(KEY),--key $(KEY))
+	  $(if $(IMAGE),--image "$(IMAGE)") $(if $(KEY),--key "$(KEY)")
 
 ##@ Check
 check: .venv/ready-dev ## format, lint, types, import contracts, pins, docs

@@ -23,6 +23,7 @@ from updraft_local.firmware import Firmware
 from updraft_local.management import Management, Refused
 from updraft_local.ports import PortTaken
 from updraft_local.processes import ProcessFailed
+from updraft_local.stopping import Stopped, StopRequest
 from updraft_local.suite import MISBEHAVING, Options, Suite, device_name
 
 GROUPS = 3
@@ -47,17 +48,18 @@ def main() -> None:
     parser.add_argument("--firmware", type=Path, default=Path(".data/firmware"), help="folder of test key and images")
     parser.add_argument("--keep", action="store_true", help="keep the scratch folder and say where it is")
     arguments = parser.parse_args()
+    request = StopRequest()
     scratch = Path(tempfile.mkdtemp(prefix="updraft-demo-"))
     try:
         bench = firmware.prepare(arguments.firmware, arguments.image, arguments.key)
         _check_image(bench)
         if arguments.devices < 1:
             raise ValueError("DEVICES must be at least 1")
-        summary = campaign(scratch, bench, arguments.devices)
+        summary = campaign(scratch, bench, arguments.devices, request)
     except (PortTaken, ServerFailed, ProcessFailed, Refused, TimeoutError, ImageError, ValueError, OSError) as error:
         say(f"the demo failed: {error}")
         raise SystemExit(1) from error
-    except KeyboardInterrupt:
+    except Stopped:
         say("interrupted")
         raise SystemExit(130) from None
     finally:
@@ -71,8 +73,13 @@ def main() -> None:
 
 def _check_image(bench: Firmware) -> None:
     """Say at once what would only be refused after a minute of starting."""
+    keys = []
+    for path in bench.public_keys:
+        try:
+            keys.append(load_public_key(path.read_bytes()))
+        except (DecodeError, VerificationError) as error:
+            raise ValueError(f"{path}: {error}") from error
     try:
-        keys = [load_public_key(path.read_bytes()) for path in bench.public_keys]
         verify(parse(bench.new.read_bytes()), keys)
     except (DecodeError, VerificationError) as error:
         raise ValueError(
@@ -81,7 +88,7 @@ def _check_image(bench: Firmware) -> None:
         ) from error
 
 
-def campaign(scratch: Path, bench: Firmware, devices: int) -> dict[str, Any]:
+def campaign(scratch: Path, bench: Firmware, devices: int, request: StopRequest) -> dict[str, Any]:
     """Run it all in `scratch`; the summary's `ok` says whether it ended as it should."""
     began = time.monotonic()
     suite = Suite(Options(scratch, bench, devices))
@@ -104,8 +111,9 @@ def campaign(scratch: Path, bench: Firmware, devices: int) -> dict[str, Any]:
         seconds = round(time.monotonic() - began, 1)
         return _summary(shown, stats, fates, flashes, release, devices, seconds)
     finally:
+        request.disarm()
         say("stopping")
-        suite.stop()
+        suite.stop(request.hurry.is_set)
 
 
 def _watch(suite: Suite, manager: Management, rollout: int) -> dict[str, Any]:

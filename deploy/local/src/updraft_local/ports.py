@@ -1,10 +1,11 @@
 """Which ports are free, and a message a person can act on when one is not."""
 
+import errno
 import socket
 
 
 class PortTaken(RuntimeError):
-    """Somebody else listens where a service should."""
+    """A service cannot listen where it should: somebody else does, or it may not."""
 
 
 def free_port(kind: int = socket.SOCK_STREAM, host: str = "127.0.0.1") -> int:
@@ -16,6 +17,9 @@ def free_port(kind: int = socket.SOCK_STREAM, host: str = "127.0.0.1") -> int:
 
 def require_free(port: int, setting: str, kind: int = socket.SOCK_STREAM, host: str = "127.0.0.1") -> int:
     """Return `port`, or raise PortTaken with what to do about it."""
+    protocol = "tcp" if kind == socket.SOCK_STREAM else "udp"
+    if not 0 < port < 65536:
+        raise PortTaken(f"{setting}={port} is no port: a port is a number from 1 to 65535")
     with socket.socket(socket.AF_INET, kind) as probe:
         if kind == socket.SOCK_STREAM:
             # As servers do: a connection that lingers from the last run is no other server.
@@ -23,7 +27,11 @@ def require_free(port: int, setting: str, kind: int = socket.SOCK_STREAM, host: 
         try:
             probe.bind((host, port))
         except OSError as error:
-            protocol = "tcp" if kind == socket.SOCK_STREAM else "udp"
+            if error.errno == errno.EACCES:
+                raise PortTaken(
+                    f"port {port}/{protocol} may not be used by this user; "
+                    f"choose one above 1023: make run {setting}=PORT"
+                ) from error
             raise PortTaken(
                 f"port {port}/{protocol} is taken ({error.strerror}); stop what listens there, "
                 f"or choose another one: make run {setting}=PORT"

@@ -11,6 +11,7 @@ import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 START_SECONDS = 90.0
 STOP_SECONDS = 15.0
@@ -52,13 +53,18 @@ class Process:
 
     def _follow(self, child: "subprocess.Popen[str]") -> None:
         assert child.stdout is not None
-        with self.log.open("a") as log:
-            for line in child.stdout:
-                self.words.append(line.rstrip())
-                log.write(line)
-                log.flush()
-                self.say(f"{self.name:<8} | {line.rstrip()}")
+        for line in child.stdout:
+            self.words.append(line.rstrip())
+            self._keep(line)
+            self.say(f"{self.name:<8} | {line.rstrip()}")
         child.stdout.close()
+
+    def _keep(self, line: str) -> None:
+        try:
+            with self.log.open("a") as log:
+                log.write(line)
+        except OSError:
+            return  # a full disk costs the log, not the process: somebody has to go on reading its words
 
     def wait_healthy(self, seconds: float = START_SECONDS) -> None:
         """Wait until the process does its work; raises ProcessFailed."""
@@ -83,21 +89,34 @@ class Process:
         """The last lines it said."""
         return "\n".join(f"    {line}" for line in self.words) or "    (nothing)"
 
-    def stop(self) -> None:
-        """SIGTERM, and SIGKILL if that is not heard."""
-        if self.child is None or self.child.poll() is not None:
-            return
-        self.child.terminate()
-        try:
-            self.child.wait(STOP_SECONDS)
-        except subprocess.TimeoutExpired:
-            self.kill()
+    def stop(self, hurry: Callable[[], bool] = lambda: False) -> None:
+        """SIGTERM, and SIGKILL if that is not heard, or as soon as somebody is in a hurry."""
+        if self.child is not None:
+            end(self.child, signal.SIGTERM, STOP_SECONDS, hurry)
+
+    def ask_to_stop(self) -> None:
+        """SIGTERM; does not wait. `stop` does."""
+        if self.child is not None and self.child.poll() is None:
+            self.child.terminate()
 
     def kill(self) -> None:
         """kill -9, children included."""
         if self.child is not None and self.child.poll() is None:
             os.killpg(self.child.pid, signal.SIGKILL)
             self.child.wait()
+
+
+def end(child: "subprocess.Popen[Any]", number: int, seconds: float, hurry: Callable[[], bool]) -> None:
+    """Send a signal, wait at most `seconds` or until somebody is in a hurry, then kill the whole group."""
+    if child.poll() is not None:
+        return
+    child.send_signal(number)
+    deadline = time.monotonic() + seconds
+    while child.poll() is None and time.monotonic() < deadline and not hurry():
+        time.sleep(0.02)
+    if child.poll() is None:
+        os.killpg(child.pid, signal.SIGKILL)
+        child.wait()
 
 
 def python(*arguments: str) -> list[str]:

@@ -13,9 +13,11 @@ from pathlib import Path
 from typing import Any
 
 from updraft_local.embedded import EmbeddedPostgres, EmbeddedRedis
+from updraft_local.external import require_database, require_redis
 from updraft_local.firmware import Firmware
 from updraft_local.management import Management
-from updraft_local.ports import free_port, require_free
+from updraft_local.orphans import Ledger, stop_leftovers
+from updraft_local.ports import PortTaken, free_port, require_free
 from updraft_local.processes import Process, ProcessFailed, answers, python
 
 OPERATOR = "operator"
@@ -72,6 +74,10 @@ class Options:
     say: Callable[[str], None] = lambda line: None
 
 
+class Unreadable(RuntimeError):
+    """What an earlier run left cannot be used; the message says what to do."""
+
+
 @dataclass(frozen=True)
 class Secrets:
     """Made on the first run, kept beside the data, readable by the owner only."""
@@ -83,15 +89,26 @@ class Secrets:
 
     @classmethod
     def load(cls, folder: Path) -> "Secrets":
-        """Read or make them."""
+        """Read or make them; raises Unreadable."""
         path = folder / "secrets.json"
         if not path.exists():
+            if (folder / "postgres" / "data").exists():
+                raise Unreadable(
+                    f"{path} is gone, and {folder / 'postgres'} cannot be opened without it: put it back, "
+                    f"or move {folder} away to begin anew"
+                )
             made = {name: secrets.token_urlsafe(18) for name in ("postgres", "redis", "gateway")}
             made["operator"] = "-".join(secrets.token_hex(2) for _ in range(4))
             folder.mkdir(parents=True, exist_ok=True)
-            path.touch(mode=0o600)
-            path.write_text(json.dumps(made))
-        return cls(**json.loads(path.read_text()))
+            draft = path.with_suffix(".new")
+            draft.unlink(missing_ok=True)
+            draft.touch(mode=0o600)
+            draft.write_text(json.dumps(made))
+            os.replace(draft, path)
+        try:
+            return cls(**json.loads(path.read_text()))
+        except (ValueError, TypeError) as error:
+            raise Unreadable(f"{path} is damaged: put a good copy back, or move {folder} away to begin anew") from error
 
 
 class Suite:
@@ -104,6 +121,7 @@ class Suite:
         self.processes: dict[str, Process] = {}
         self.postgres: EmbeddedPostgres | None = None
         self.redis: EmbeddedRedis | None = None
+        self.ledger = Ledger(options.folder / "processes.json")
 
     # --- what each process is told ------------------------------------------------------------------------------
 
@@ -114,6 +132,15 @@ class Suite:
             setting = f"{name.upper()}_PORT"
             self._ports[name] = require_free(wanted, setting, kind) if wanted else free_port(kind)
         return self._ports[name]
+
+    def _require_ports(self) -> None:
+        """Look at all ports before anything is started; raises PortTaken."""
+        asked: dict[tuple[int, int], str] = {}
+        for name, wanted in self.options.ports.items():
+            kind = socket.SOCK_DGRAM if name in ("lwm2m", "blocks") else socket.SOCK_STREAM
+            port = self.port(name, kind)
+            if wanted and (other := asked.setdefault((kind, port), name)) != name:
+                raise PortTaken(f"{other.upper()}_PORT and {name.upper()}_PORT are both {port}; choose two ports")
 
     @property
     def api_url(self) -> str:
@@ -164,7 +191,7 @@ class Suite:
             "PORT": str(self.port("proxy_http")),
             "COAP_PORT": str(self.port("blocks", socket.SOCK_DGRAM)),
             "CACHE_DIRECTORY": str(self.options.folder / "blocks"),
-            "ALLOWED_UPSTREAMS": f"{self.api_url}/",
+            "ALLOWED_UPSTREAMS": f"{self.api_url}/DEFAULT/controller/",
             "GATEWAY_TOKEN": self.secrets.gateway,
         }
         return {"REDIS_URL": self._environment()["REDIS_URL"], **{prefix + key: value for key, value in told.items()}}
@@ -189,8 +216,12 @@ class Suite:
 
     def start(self, *, fleet: bool = True) -> None:
         """Start everything in order, each healthy before the next needs it."""
+        if left := stop_leftovers(self.ledger.path):
+            self.options.say(f"stopped {len(left)} processes that an earlier run was not able to stop")
+        self._require_ports()
+        self.ledger.open()
         self._start_servers()
-        self._migrate()
+        self._once("migrate")
         common = self._environment()
         api = self.port("api")
         self._add("api", python("-m", "update_manager", "api"), common, lambda: answers(api))
@@ -205,6 +236,7 @@ class Suite:
             http = self.port("http")
             told = {"FRONTEND_PORT": str(http), "FRONTEND_UPDATE_MANAGER_URL": self.api_url}
             self._add("frontend", python("-m", "frontend"), told, lambda: answers(http))
+        self._once("password", OPERATOR, text=self.secrets.operator)
         for process in list(self.processes.values()):
             process.wait_healthy()
         if fleet and self.options.devices:
@@ -218,29 +250,42 @@ class Suite:
         self, name: str, command: list[str], environment: dict[str, str], healthy: Callable[[], bool] = lambda: True
     ) -> None:
         log = self.options.folder / "logs" / f"{name}.log"
-        process = Process(name, command, environment, log, self.options.say, healthy)
+        marked = {**environment, **self.ledger.environment}
+        process = Process(name, command, marked, log, self.options.say, healthy)
         self.processes[name] = process
         process.start()
+        self._note(name)
 
     def _start_servers(self) -> None:
         folder, durable = self.options.folder, self.options.durable
         if self.options.database_url is None:
             self.postgres = EmbeddedPostgres(
-                folder / "postgres", self.port("postgres"), self.secrets.postgres, durable=durable
+                folder / "postgres", self.port("postgres"), self.secrets.postgres, durable, self.ledger.environment
             )
             self.postgres.start()
+            self._note("postgres")
+        else:
+            require_database(self.options.database_url)
         if self.options.redis_url is None:
-            self.redis = EmbeddedRedis(folder / "redis", self.port("redis"), self.secrets.redis, durable=durable)
+            self.redis = EmbeddedRedis(
+                folder / "redis", self.port("redis"), self.secrets.redis, durable, self.ledger.environment
+            )
             self.redis.start()
+            self._note("redis")
+        else:
+            require_redis(self.options.redis_url)
 
-    def _migrate(self) -> None:
-        self._once("migrate")
-        self._once("password", OPERATOR, text=self.secrets.operator)
+    def _note(self, name: str) -> None:
+        servers = {"postgres": self.postgres, "redis": self.redis}
+        server = servers.get(name)
+        child = server.process if server is not None else self.processes[name].child
+        if child is not None:
+            self.ledger.note(name, child.pid)
 
     def _once(self, *role: str, text: str = "") -> None:
         done = subprocess.run(
             python("-m", "update_manager", *role),
-            env={**os.environ, **self._environment()},
+            env={**os.environ, **self._environment(), **self.ledger.environment},
             input=text + "\n",
             capture_output=True,
             text=True,
@@ -263,18 +308,20 @@ class Suite:
         if process := self.processes.pop("devices", None):
             process.stop()
 
-    def stop(self) -> None:
-        """Stop everything, devices first, servers last."""
-        self.stop_fleet()
-        for name in ("frontend", "gateway", "proxy", "beat"):
-            if name in self.processes:
-                self.processes[name].stop()
-        for process in self.processes.values():
-            process.stop()
+    def stop(self, hurry: Callable[[], bool] = lambda: False) -> None:
+        """Stop everything, devices first, servers last; whoever is in a hurry has the rest killed."""
+        first = ("devices", "frontend", "gateway", "proxy", "beat")
+        for stage in (first[:1], first[1:], tuple(self.processes)):
+            there = [self.processes[name] for name in stage if name in self.processes]
+            for process in there:
+                process.ask_to_stop()
+            for process in there:
+                process.stop(hurry)
         if self.redis is not None:
-            self.redis.stop()
+            self.redis.stop(hurry)
         if self.postgres is not None:
-            self.postgres.stop()
+            self.postgres.stop(hurry)
+        self.ledger.close()
 
     def kill(self, name: str) -> None:
         """kill -9 of a process or of `postgres` or `redis`."""
@@ -294,6 +341,7 @@ class Suite:
         else:
             self.processes[name].start()
             self.processes[name].wait_healthy()
+        self._note(name)
 
     # --- looking in ---------------------------------------------------------------------------------------------
 
