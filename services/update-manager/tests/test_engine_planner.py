@@ -145,3 +145,11 @@ def test_the_judgement_is_a_sentence_for_every_status() -> None:
     assert judgement("running", totals, [group(1, "running"), group(2)], None) == (
         "Running: group 1 of 2, 2 of 10 devices done, 1 failed."
     )
+    assert judgement(
+        "running", totals, [group(1, "finished"), group(2, "running", error=1, error_threshold=20)], None
+    ) == (
+        "Running: group 2 of 2, 2 of 10 devices done, 1 failed. "
+        "In this group 1 of 10 failed (10 %); above 20 % the rollout pauses."
+    )
+    unlimited = group(1, "running", error=1, error_threshold=None)
+    assert "pauses" not in judgement("running", totals, [unlimited], None)

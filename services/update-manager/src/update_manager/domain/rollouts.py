@@ -185,6 +185,15 @@ def judgement(status: str, totals: dict[str, int], groups: Sequence[Group], paus
             return f"Finished: all {totals['finished']} devices run the new version."
         case "stopped" | "stopping":
             return f"Stopped: {totals['finished']} of {total} devices had been updated{trouble}."
-    running = next((index for index, group in enumerate(groups, 1) if group.status == GroupStatus.RUNNING), None)
-    where = f"group {running} of {len(groups)}, " if running else ""
-    return f"Running: {where}{ended} of {total} devices done{trouble}."
+    running = next((place for place, group in enumerate(groups) if group.status == GroupStatus.RUNNING), None)
+    where = "" if running is None else f"group {running + 1} of {len(groups)}, "
+    limit = "" if running is None else _distance_to_pause(groups[running])
+    return f"Running: {where}{ended} of {total} devices done{trouble}.{limit}"
+
+
+def _distance_to_pause(group: Group) -> str:
+    """How near a group with failures is to the threshold that pauses all; empty when there is none to speak of."""
+    if not group.error or group.error_threshold is None or group.error_action != "PAUSE":
+        return ""
+    share = f"{group.error} of {group.total} failed ({group.error * 100 // group.total} %)"
+    return f" In this group {share}; above {group.error_threshold} % the rollout pauses."
