@@ -77,7 +77,7 @@ def _check_image(bench: Firmware) -> None:
     for path in bench.public_keys:
         try:
             keys.append(load_public_key(path.read_bytes()))
-        except (DecodeError, VerificationError) as error:
+        except ValueError as error:
             raise ValueError(f"{path}: {error}") from error
     try:
         verify(parse(bench.new.read_bytes()), keys)
