@@ -102,6 +102,17 @@ def test_wrong_answers_end_with_the_result_zephyr_gives() -> None:
     assert failure(begin(), short) == Result.CONNECTION_LOST
 
 
+@pytest.mark.parametrize("lie", [1, 512, len(IMAGE) - 1, len(IMAGE) + 1, 99_999])
+def test_a_size_that_is_a_lie_ends_the_download_before_anything_counts_as_whole(lie: int) -> None:
+    download = begin()
+    while True:
+        lying = answer(IMAGE, download.offset >> 9, 5, size=lie)
+        if download.offset + 512 >= len(IMAGE):
+            break
+        download.advance(download.receive(lying))
+    assert failure(download, lying) == Result.CONNECTION_LOST
+
+
 def test_server_in_trouble_is_asked_again() -> None:
     for code in (Code.BAD_GATEWAY, Code.SERVICE_UNAVAILABLE, Code.GATEWAY_TIMEOUT, Code.TOO_MANY_REQUESTS):
         with pytest.raises(TryAgain):
