@@ -118,6 +118,25 @@ async def test_separate_response_to_register_is_acknowledged(wire: Wire, device:
     assert device.registration is not None and device.registration.is_registered
 
 
+async def test_a_server_that_has_moved_is_found_under_its_name(
+    wire: Wire, device: Application, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    await register(wire)
+    moved = Wire()
+    await asyncio.get_running_loop().create_datagram_endpoint(lambda: moved, local_addr=("127.0.0.1", 0))
+
+    async def resolve(host: str, port: int) -> tuple[str, int]:
+        return "127.0.0.1", moved.port
+
+    monkeypatch.setattr("softdevice.application.resolve", resolve)
+    assert device.registration is not None
+    device.registration.update_now()
+    update = await wire.expect(rb"\x48\x02(..)(.{8})\xb2rd\x03abc")
+    wire.send(b"\x68\x84" + update[1] + update[2])
+    await moved.expect(REGISTER)
+    moved.transport.close()
+
+
 async def test_update_carries_the_location_and_4_04_leads_to_a_new_registration(
     wire: Wire, device: Application
 ) -> None:

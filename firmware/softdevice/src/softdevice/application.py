@@ -78,11 +78,10 @@ class Application:
         """Run until `reboot`; cancelled from outside it is a power cut, unless `leave` was awaited before."""
         try:
             await self.endpoint.open()
-            self._server = await self._find_server()
             self.registration = Registration(
                 self.name,
                 self.endpoint,
-                self._server,
+                self._find_server,
                 self.options,
                 # Observations end with a registration; the new one may be answered and used within one datagram.
                 registering=self.observations.clear,
@@ -104,7 +103,8 @@ class Application:
     async def _find_server(self) -> Address:
         while True:
             try:
-                return await resolve(*self.options.server)
+                self._server = await resolve(*self.options.server)
+                return self._server
             except OSError as error:
                 self._log(f"the server's name cannot be resolved: {error}", logging.WARNING)
                 await asyncio.sleep(self.options.retry_seconds)

@@ -8,7 +8,7 @@ DELETE LOCATION                                  nothing           -> 2.02
 import asyncio
 import logging
 import random
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 
 from coap_wire import Code, dotted, encode_uint
 from coap_wire.options import CONTENT_FORMAT, LOCATION_PATH, URI_PATH, URI_QUERY
@@ -29,7 +29,7 @@ class Registration:
         self,
         name: str,
         endpoint: CoapEndpoint,
-        server: Address,
+        find_server: Callable[[], Awaitable[Address]],
         options: DeviceOptions,
         *,
         registering: Callable[[], None],
@@ -37,7 +37,8 @@ class Registration:
     ) -> None:
         self._name = name
         self._endpoint = endpoint
-        self._server = server
+        self._find_server = find_server
+        self._server: Address = ("", 0)  # of the registration; found anew for each, see _register
         self._options = options
         self._registering = registering
         self._registered = registered
@@ -95,6 +96,8 @@ class Registration:
             self._log("left without an answer to the de-registration", logging.WARNING)
 
     async def _register(self) -> None:
+        # A server that moved is found under its name: Zephyr's lwm2m_engine_start resolves it anew, too.
+        self._server = await self._find_server()
         self._registering()
         query = ["lwm2m=1.1", f"ep={self._name}", f"lt={self._lifetime}", "b=U"]
         if self._options.queue_mode:
