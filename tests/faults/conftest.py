@@ -1,0 +1,33 @@
+"""One suite for all faults, started once; helpers beside the tests are importable."""
+
+import os
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+sys.path.insert(0, str(Path(__file__).parent))
+
+from bench import Bench
+
+
+@pytest.fixture(scope="session")
+def bench(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Bench]:
+    """The suite with two workers and eight devices; one target a step makes a step worth interrupting."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("UPDATE_MANAGER_STEP_BATCH_SIZE", "1")
+        made = Bench(tmp_path_factory.mktemp("suite"))
+        try:
+            made.start()
+            yield made
+        finally:
+            if folder := os.environ.get("KEEP_LOGS"):
+                _keep_logs(made, Path(folder))
+            made.stop()
+
+
+def _keep_logs(made: Bench, folder: Path) -> None:
+    import shutil
+
+    shutil.copytree(made.folder / "logs", folder, dirs_exist_ok=True)
