@@ -91,6 +91,20 @@ def test_odd_state_in_redis_starts_from_nothing() -> None:
     assert restored(5, good.state()).state() == good.state()
 
 
+def test_what_a_killed_proxy_served_and_could_not_note_is_counted_by_the_next() -> None:
+    left = Progress(1000)
+    left.served(0, 100)
+    progress = restored(1000, left.state())
+    for offset in range(300, 1000, 100):
+        progress.served(offset, 100)
+    assert (progress.offset, progress.bytes_on_air, progress.restarts) == (1000, 1000, 0)
+    # Only the first block may be ahead: later ones are no witness for what is before them.
+    progress = restored(1000, left.state())
+    progress.served(100, 100)
+    progress.served(500, 100)
+    assert progress.offset == 200
+
+
 def test_the_least_recently_used_blob_goes_first(tmp_path) -> None:  # type: ignore[no-untyped-def]
     store = BlobStore(tmp_path, 2500)
     kept = []

@@ -2,11 +2,14 @@
 
 import asyncio
 import logging
+from collections.abc import Coroutine
 from dataclasses import dataclass, field
 from typing import Any, Final
 
 import redis.asyncio as redis
 from celery import Celery
+from sqlalchemy.exc import InterfaceError, OperationalError
+from sqlalchemy.exc import TimeoutError as PoolTimeout
 
 from update_manager.adapters.db.session import Database
 from update_manager.application import hints
@@ -70,9 +73,17 @@ class Engine:
             self.redis = redis.Redis.from_url(url, socket_timeout=5, socket_connect_timeout=3)
         return self.database, self.redis
 
+    def _run(self, work: Coroutine[Any, Any, int]) -> int:
+        try:
+            return self.runner.run(work)
+        except (OperationalError, InterfaceError, PoolTimeout) as error:
+            # The next ring tries again; a stack trace at each would bury what matters.
+            logger.warning("PostgreSQL is away or asks to try again: %s", type(error).__name__)
+            return 0
+
     def step(self) -> int:
         """Step due rollouts until none is due; returns the number of steps."""
-        return self.runner.run(self._step())
+        return self._run(self._step())
 
     async def _step(self) -> int:
         database, client = self._open()
@@ -86,7 +97,7 @@ class Engine:
 
     def sweep(self) -> int:
         """Ring again for devices that have not begun; returns how many were rung for."""
-        return self.runner.run(self._sweep())
+        return self._run(self._sweep())
 
     async def _sweep(self) -> int:
         database, client = self._open()
