@@ -138,6 +138,15 @@ async def test_a_session_ends_with_its_time_its_user_or_a_new_password(
     assert answer.status_code == 201
 
 
+async def test_setting_the_same_password_again_signs_nobody_out(
+    app: FastAPI, stranger: httpx.AsyncClient, database: Database
+) -> None:
+    made = (await stranger.post(SESSIONS, json={"username": USERNAME, "password": PASSWORD})).json()
+    async with database.write() as session:
+        await principal.set_password(session, TENANT, USERNAME, PASSWORD)
+    assert (await stranger.get(TARGETS, headers={"Authorization": f"Bearer {made['token']}"})).status_code == 200
+
+
 @pytest.mark.parametrize("way", ["session", "basic"])
 async def test_ten_wrong_tries_earn_a_rest_even_from_the_right_password(
     app: FastAPI, stranger: httpx.AsyncClient, monkeypatch: pytest.MonkeyPatch, way: str
