@@ -274,3 +274,15 @@ def test_a_download_of_its_own_is_adopted_and_one_of_somebody_else_reset() -> No
         assert story.journey.phase == wanted
         assert story.wants(events.ResetFirmware) == (wanted == Phase.ASSIGNED)
         assert not story.wants(events.OfferPackage)
+
+
+def test_a_rollback_is_seen_although_the_gateway_died_with_the_register() -> None:
+    story = Story().rebooting()
+    # The next gateway knows the registration and not that it was new.
+    story.then(events.Contact(), 20).reads(0, OLD)
+    assert story.journey.phase == Phase.VERIFYING
+    story.reads(0, OLD, seconds=PACE.ask_again)
+    assert story.journey.phase == Phase.ROLLED_BACK
+    # One that has not yet reset is left alone.
+    story = Story().rebooting().then(events.Contact(), 1).reads(3, OLD)
+    assert story.journey.phase == Phase.REBOOTING

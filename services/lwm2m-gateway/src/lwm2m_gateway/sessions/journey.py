@@ -290,7 +290,8 @@ def _rebooting(journey: Journey, seen: Observed, now: float, pace: Pace) -> Step
     result = journey.result or 0
     if journey.state in (State.IDLE, State.DOWNLOADED) and result >= 2:
         return _fail(journey, causes.cause_of(result), causes.text_of(result), now)
-    if seen.version is not None and same_version(seen.version, journey.version):
+    if seen.version is not None and (same_version(seen.version, journey.version) or seen.state == State.IDLE):
+        # Before the reset it shows Downloaded or Updating; Idle means its Register was heard by a gateway now dead.
         moved, effects = _move(journey, Phase.VERIFYING, now, pace.reboot)
         outcome = _verifying(moved, seen, now, pace)
         return outcome[0], effects + outcome[1]
