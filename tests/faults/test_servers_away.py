@@ -26,8 +26,8 @@ def coap(port: int, code: int, path: list[str], query: tuple[str, ...] = (), pay
                 return answer
 
 
-def pids(bench: Bench) -> dict[str, int | None]:
-    return {name: process.child and process.child.pid for name, process in bench.suite.processes.items()}
+def pids(bench: Bench) -> dict[str, int]:
+    return {name: process.child.pid for name, process in bench.suite.processes.items() if process.child is not None}
 
 
 def test_postgres_may_be_away_while_devices_register_and_poll(bench: Bench) -> None:
