@@ -133,6 +133,11 @@ class ScriptedDevice(asyncio.DatagramProtocol):
         """Say good-bye."""
         return await self._ask(Code.DELETE, ((option.URI_PATH, b"rd"), (option.URI_PATH, self.location.encode())))
 
+    @property
+    def watched(self) -> bool:
+        """Whether State and Result are observed by now."""
+        return all(path in self._observers for path in FIRMWARE_PATHS)
+
     async def show(self, state: int, result: int = 0) -> None:
         """Set State and Result, and notify who observes."""
         self.state, self.result = state, result

@@ -16,7 +16,7 @@ logger = logging.getLogger(__name__)
 HINTS: Final = "updraft:hints"
 UPLINK: Final = "updraft:uplink"
 UPLINK_MAXIMUM_ENTRIES: Final = 200_000
-MAX_WAITING_EVENTS: Final = 100_000
+MAX_WAITING_BYTES: Final = 64 << 20
 BATCH: Final = 500
 RETRY_SECONDS: Final = 1.0
 
@@ -27,7 +27,8 @@ class Uplink:
     def __init__(self, client: "redis.Redis", tenant: str) -> None:
         self._redis = client
         self._tenant = tenant
-        self._waiting: deque[str] = deque(maxlen=MAX_WAITING_EVENTS)
+        self._waiting: deque[str] = deque()
+        self._bytes = 0
         self._wake = asyncio.Event()
         self._writing = asyncio.Lock()
 
@@ -41,7 +42,11 @@ class Uplink:
             "controllerId": endpoint,
             **members,
         }
-        self._waiting.append(json.dumps(event))
+        text = json.dumps(event)
+        self._waiting.append(text)
+        self._bytes += len(text)
+        while self._bytes > MAX_WAITING_BYTES and self._waiting:
+            self._bytes -= len(self._waiting.popleft())
         self._wake.set()
 
     async def write_for_ever(self) -> None:
@@ -60,13 +65,18 @@ class Uplink:
         """Write everything that waits now; an event may be written twice after an error, ids make that harmless."""
         async with self._writing:
             while self._waiting:
-                batch = [self._waiting[index] for index in range(min(BATCH, len(self._waiting)))]
+                # Taken out first: while Redis is asked, a full queue drops its oldest, which must not shift the rest.
+                batch = [self._waiting.popleft() for _ in range(min(BATCH, len(self._waiting)))]
+                self._bytes -= sum(map(len, batch))
                 pipe = self._redis.pipeline(transaction=False)
                 for event in batch:
                     pipe.xadd(UPLINK, {"event": event}, maxlen=UPLINK_MAXIMUM_ENTRIES, approximate=True)
-                await pipe.execute()
-                for _ in batch:
-                    self._waiting.popleft()
+                try:
+                    await pipe.execute()
+                except BaseException:
+                    self._waiting.extendleft(reversed(batch))
+                    self._bytes += sum(map(len, batch))
+                    raise
 
 
 async def follow_hints(client: "redis.Redis", tenant: str, hinted: Callable[[str], None]) -> None:
@@ -79,7 +89,7 @@ async def follow_hints(client: "redis.Redis", tenant: str, hinted: Callable[[str
             for _, entries in answer or ():
                 for identifier, fields in entries:
                     last = identifier
-                    if fields.get(b"tenant", b"").decode() == tenant:
+                    if fields.get(b"tenant", b"").decode(errors="replace") == tenant:
                         hinted(fields.get(b"controllerId", b"").decode(errors="replace"))
         except (redis.RedisError, OSError) as error:
             logger.warning("hints cannot be read now: %s", type(error).__name__)

@@ -15,7 +15,7 @@ from aiocoap import resource
 from aiocoap.messagemanager import MessageManager
 from aiocoap.transports.udp6 import MessageInterfaceUDP6
 
-from coap_wire import DecodeError, Message, Type, decode, decode_block, is_request
+from coap_wire import DecodeError, Message, Type, decode, decode_block, is_request, is_response
 from coap_wire import options as option
 
 logger = logging.getLogger(__name__)
@@ -36,6 +36,8 @@ _TEXTS: Final = frozenset(
 )
 # No option that means something here is longer (RFC 7252 section 5.10).
 _MAX_OPTION_BYTES: Final = 1034
+# aiocoap fetches block after block of an answer that never ends, of a notification even without a time limit.
+MAX_ANSWER_BYTES: Final = 64 << 10
 
 
 class Face:
@@ -116,7 +118,9 @@ def check(message: Message) -> None:
             except UnicodeDecodeError as error:
                 raise DecodeError(f"option {number} is not UTF-8") from error
         elif number in (option.BLOCK1, option.BLOCK2):
-            decode_block(value)
+            block = decode_block(value)
+            if number == option.BLOCK2 and is_response(message.code) and block.offset >= MAX_ANSWER_BYTES:
+                raise DecodeError(f"an answer of more than {MAX_ANSWER_BYTES} bytes")
     if is_request(message.code) and message.type in (Type.ACK, Type.RST):
         raise DecodeError("a request in an acknowledgement")
 
