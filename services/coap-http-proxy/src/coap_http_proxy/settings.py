@@ -26,7 +26,9 @@ class ProxySettings(BaseSettings):
     cache_directory: Path = Field(Path("data/blocks"), description="Folder of verified artifacts")
     cache_bytes: int = Field(2 << 30, ge=1 << 20, description="Artifacts kept on disk, bytes")
     allowed_upstreams: str = Field("", description="Base URLs that may be asked, comma-separated; empty: none")
-    gateway_token: SecretStr | None = Field(None, description="Sent as GatewayToken for what a ticket names, never for a Proxy-Uri")
+    gateway_token: SecretStr | None = Field(
+        None, description="Sent as GatewayToken for what a ticket names, never for a Proxy-Uri"
+    )
     max_artifact_bytes: int = Field(64 << 20, ge=1, description="Largest artifact fetched, bytes")
     upstream_timeout_seconds: float = Field(90.0, gt=0, description="Longest time one artifact may take to arrive")
     ack_delay_seconds: float = Field(0.5, gt=0, description="How long an answer may take before an empty ACK is sent")
