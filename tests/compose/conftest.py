@@ -28,11 +28,11 @@ def fleet(engine: Engine, tmp_path_factory: pytest.TempPathFactory, request: pyt
             engine.build()
             engine.up()
         except EngineFailed:
-            _show_logs(engine)
+            _show_logs(engine, request.config)
             raise
         yield made
         if request.session.testsfailed:
-            _show_logs(engine)
+            _show_logs(engine, request.config)
     finally:
         made.close()
         engine.down(volumes=True)
@@ -40,9 +40,11 @@ def fleet(engine: Engine, tmp_path_factory: pytest.TempPathFactory, request: pyt
         assert not left.strip(), f"left behind: {left}"
 
 
-def _show_logs(engine: Engine) -> None:
+def _show_logs(engine: Engine, config: pytest.Config) -> None:
+    show = config.get_terminal_writer().line
     for service in (*SERVICES, "migrate", "firmware"):
         try:
-            sys.stderr.write(f"--- {service} {engine.state(service)}\n{engine.logs(service)}\n")
+            show(f"\n--- {service} {engine.state(service)}, restarted {engine.restarts(service)} times")
+            show(engine.logs(service))
         except EngineFailed as error:
-            sys.stderr.write(f"--- {service}: {error}\n")
+            show(f"--- {service}: {error}")

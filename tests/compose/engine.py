@@ -128,6 +128,10 @@ class Engine:
         status, code = shown.split()
         return status, int(code)
 
+    def restarts(self, service: str) -> int:
+        """How often the restart policy had to bring a service back."""
+        return int(self.engine("inspect", "--format", "{{.RestartCount}}", self.container(service)))
+
     def healthy(self, service: str) -> bool:
         """Whether the health check of docker-compose.yml says so; running is enough where it has none."""
         raise NotImplementedError
@@ -141,10 +145,12 @@ class Engine:
         raise NotImplementedError
 
     def wait_healthy(self, *services: str, seconds: float = HEALTHY_SECONDS) -> None:
-        """Wait for services to be well; raises EngineFailed naming the first that is not."""
+        """Wait for services to be well; raises EngineFailed naming the first that is not, or that keeps dying."""
         deadline = time.monotonic() + seconds
         for service in services:
             while not (self.state(service)[0] == "running" and self.healthy(service)):
+                if self.restarts(service):
+                    raise EngineFailed(f"{service} died and was restarted:\n{self.logs(service)}")
                 if time.monotonic() > deadline:
                     raise EngineFailed(f"{service} is not healthy after {seconds:.0f} s, but {self.state(service)}")
                 time.sleep(0.5)

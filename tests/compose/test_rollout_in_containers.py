@@ -76,6 +76,10 @@ def test_an_operator_signs_in_at_the_published_console(fleet: Fleet, rollout: in
     assert "in containers" in console.get("/rollouts").text
 
 
+def test_no_process_died(fleet: Fleet, rollout: int) -> None:
+    assert {service: fleet.engine.restarts(service) for service in SERVICES} == dict.fromkeys(SERVICES, 0)
+
+
 @pytest.mark.parametrize("service", SERVICES)
 def test_no_process_is_root_or_may_become_it(fleet: Fleet, service: str) -> None:
     status = fleet.engine.inside(service, "sh", "-c", "cat /proc/[0-9]*/status").decode()
