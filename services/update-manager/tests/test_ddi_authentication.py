@@ -41,6 +41,11 @@ async def test_tenant_and_scheme_are_spelled_as_clients_like(stranger: httpx.Asy
         assert f"/{tenant}/" in answer.json()["_links"]["configData"]["href"]
 
 
+async def test_a_tenant_set_in_lower_case_is_the_one_in_the_path(settings: UpdateManagerSettings) -> None:
+    asked = UpdateManagerSettings(database_url=settings.database_url, tenant="acme")
+    assert asked.tenant == "ACME"
+
+
 async def test_a_gateway_makes_a_device_known_by_its_first_poll(
     operator: httpx.AsyncClient, gateway: httpx.AsyncClient
 ) -> None:

@@ -2,7 +2,7 @@
 
 from pathlib import Path
 
-from pydantic import AliasChoices, Field, SecretStr
+from pydantic import AliasChoices, Field, SecretStr, field_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 
@@ -48,3 +48,9 @@ class UpdateManagerSettings(BaseSettings):
         1000, ge=1, le=20000, description="Targets or actions per transaction of a rollout step"
     )
     database_pool_size: int = Field(10, ge=1, description="Connections kept per process")
+
+    @field_validator("tenant")
+    @classmethod
+    def _upper(cls, tenant: str) -> str:
+        # hawkBit knows no lower case in tenants; paths are read that way too.
+        return tenant.upper()
