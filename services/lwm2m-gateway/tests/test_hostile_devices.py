@@ -3,7 +3,6 @@
 import asyncio
 import json
 import logging
-import socket
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from typing import Any
@@ -12,16 +11,14 @@ import pytest
 import redis.asyncio as redis
 from pydantic import SecretStr
 
-from coap_wire import Block, Code, Message, Type, decode, encode, encode_block
+from coap_wire import Block, Code, Message, Type, encode, encode_block
 from coap_wire import options as option
 from coap_wire.testing import hostile_datagrams
 from lwm2m import tlv
 from lwm2m_gateway.bootstrap import Service
 from lwm2m_gateway.settings import GatewaySettings
-from lwm2m_gateway.testing import FakeManager, ScriptedDevice
+from lwm2m_gateway.testing import OBJECTS, FakeManager, ScriptedDevice, Stranger
 from updraft_local.ports import free_port
-
-OBJECTS = b'</>;rt="oma.lwm2m";ct=11542,</1/0>,</3/0>,</5/0>'
 
 
 async def until(condition: Callable[[], Any], seconds: float = 15.0) -> None:
@@ -72,44 +69,6 @@ async def events_of(redis_url: str, service: Service, kind: str) -> list[dict[st
     await client.aclose()
     events = [json.loads(fields[b"event"]) for _, fields in entries]
     return [event for event in events if event["type"] == kind]
-
-
-class Stranger:
-    """A socket that sends any bytes and hands out what comes back."""
-
-    def __init__(self, port: int) -> None:
-        self._socket = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
-        self._socket.setblocking(False)
-        self._socket.connect(("127.0.0.1", port))
-        self._mid = 1000
-
-    def send(self, datagram: bytes) -> None:
-        """Send; an ICMP error of an earlier datagram is no concern of this one."""
-        try:
-            self._socket.send(datagram)
-        except OSError:
-            self._socket.send(datagram)
-
-    async def receive(self, seconds: float = 5.0) -> bytes:
-        """The next datagram."""
-        return await asyncio.wait_for(asyncio.get_running_loop().sock_recv(self._socket, 65535), seconds)
-
-    async def post(
-        self, *query: bytes, body: bytes = OBJECTS, more: tuple[tuple[int, bytes], ...] = (), path: bytes = b"rd"
-    ) -> Message:
-        """A Register with raw queries; its answer."""
-        self._mid += 1
-        options = ((option.URI_PATH, path), *((option.URI_QUERY, item) for item in query), *more)
-        request = Message(Type.CON, Code.POST, self._mid, self._mid.to_bytes(2, "big"), options, body)
-        self.send(encode(request))
-        while True:
-            reply = decode(await self.receive())
-            if reply.token == request.token or (reply.code == Code.EMPTY and reply.type == Type.RST):
-                return reply
-
-    def close(self) -> None:
-        """Let the socket go."""
-        self._socket.close()
 
 
 @asynccontextmanager

@@ -1,8 +1,9 @@
-"""For tests: a device whose object 5 is scripted, and an update manager that speaks just enough DDI."""
+"""For tests: a device whose object 5 is scripted, a stranger, an update manager that speaks just enough DDI."""
 
 import asyncio
 import json
 import secrets
+import socket
 from dataclasses import dataclass, field
 from typing import Any, cast
 
@@ -10,6 +11,7 @@ from coap_wire import Code, Message, Type, decode, encode, is_request
 from coap_wire import options as option
 from lwm2m import tlv
 
+OBJECTS = b'</>;rt="oma.lwm2m";ct=11542,</1/0>,</3/0>,</5/0>'
 FIRMWARE_PATHS = (("5", "0", "3"), ("5", "0", "5"))
 
 
@@ -156,6 +158,44 @@ class ScriptedDevice(asyncio.DatagramProtocol):
             self._mid += 1
             options = ((option.OBSERVE, bytes((sequence,))), (option.CONTENT_FORMAT, (11542).to_bytes(2, "big")))
             self._send(Message(Type.CON, Code.CONTENT, self._mid, token, options, tlv.encode(entries)))
+
+
+class Stranger:
+    """A socket that sends any bytes and hands out what comes back."""
+
+    def __init__(self, port: int) -> None:
+        self._socket = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
+        self._socket.setblocking(False)
+        self._socket.connect(("127.0.0.1", port))
+        self._mid = 1000
+
+    def send(self, datagram: bytes) -> None:
+        """Send; an ICMP error of an earlier datagram is no concern of this one."""
+        try:
+            self._socket.send(datagram)
+        except OSError:
+            self._socket.send(datagram)
+
+    async def receive(self, seconds: float = 5.0) -> bytes:
+        """The next datagram."""
+        return await asyncio.wait_for(asyncio.get_running_loop().sock_recv(self._socket, 65535), seconds)
+
+    async def post(
+        self, *query: bytes, body: bytes = OBJECTS, more: tuple[tuple[int, bytes], ...] = (), path: bytes = b"rd"
+    ) -> Message:
+        """A Register with raw queries; its answer."""
+        self._mid += 1
+        options = ((option.URI_PATH, path), *((option.URI_QUERY, item) for item in query), *more)
+        request = Message(Type.CON, Code.POST, self._mid, self._mid.to_bytes(2, "big"), options, body)
+        self.send(encode(request))
+        while True:
+            reply = decode(await self.receive())
+            if reply.token == request.token or (reply.code == Code.EMPTY and reply.type == Type.RST):
+                return reply
+
+    def close(self) -> None:
+        """Let the socket go."""
+        self._socket.close()
 
 
 @dataclass
