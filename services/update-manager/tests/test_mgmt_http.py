@@ -54,7 +54,7 @@ async def test_no_page_is_longer_than_five_hundred(operator: httpx.AsyncClient) 
 async def test_sorting_by_several_fields_in_both_directions(alphabet: httpx.AsyncClient) -> None:
     assert names(ok(await alphabet.get(TARGETS, params={"sort": "name:ASC", "limit": 3}))) == "abc"
     assert names(ok(await alphabet.get(TARGETS, params={"sort": "NAME:desc", "limit": 3}))) == "zyx"
-    several = {"sort": "updateStatus:ASC,controllerId:DESC", "limit": 3}
+    several: dict[str, str | int] = {"sort": "updateStatus:ASC,controllerId:DESC", "limit": 3}
     assert names(ok(await alphabet.get(TARGETS, params=several))) == "abc"
 
 

@@ -126,24 +126,29 @@ def _eta(rollout: Rollout, totals: dict[str, int]) -> int | None:
 
 
 async def _causes(session: AsyncSession, rollout_id: int) -> list[dict[str, Any]]:
-    rows = await session.execute(
-        select(Action.cause, Target.controller_id)
+    """Failures by cause with the first devices of each, however many thousands failed."""
+    cause = func.coalesce(Action.cause, "device_reported")
+    ranked = (
+        select(
+            cause.label("cause"),
+            Target.controller_id,
+            func.count().over(partition_by=cause).label("total"),
+            func.row_number().over(partition_by=cause, order_by=(Action.ended_at, Action.id)).label("position"),
+        )
         .join(Target, Target.id == Action.target_id)
         .where(Action.rollout_id == rollout_id, Action.status == Status.ERROR)
-        .order_by(Action.ended_at, Action.id)
+        .subquery()
     )
-    found: dict[str, list[str]] = {}
-    for cause, controller in rows:
-        found.setdefault(cause or "device_reported", []).append(controller)
-    return [
-        {
-            "cause": cause,
-            "text": cause_text(cause),
-            "count": len(controllers),
-            "controllerIds": controllers[:DEVICES_PER_CAUSE],
-        }
-        for cause, controllers in sorted(found.items(), key=lambda item: -len(item[1]))
-    ]
+    rows = await session.execute(
+        select(ranked.c.cause, ranked.c.controller_id, ranked.c.total)
+        .where(ranked.c.position <= DEVICES_PER_CAUSE)
+        .order_by(ranked.c.total.desc(), ranked.c.cause, ranked.c.position)
+    )
+    found: dict[str, dict[str, Any]] = {}
+    for code, controller, total in rows:
+        empty = {"cause": code, "text": cause_text(code), "count": total, "controllerIds": []}
+        found.setdefault(code, empty)["controllerIds"].append(controller)
+    return list(found.values())
 
 
 async def _in_flight(session: AsyncSession, rollout_id: int) -> list[dict[str, Any]]:

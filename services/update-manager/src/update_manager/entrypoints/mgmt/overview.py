@@ -4,8 +4,9 @@ from datetime import UTC, datetime
 from typing import Any
 
 from fastapi import APIRouter
-from sqlalchemy import BigInteger, case, cast, func, select
+from sqlalchemy import BigInteger, case, cast, exists, func, select
 from sqlalchemy.ext.asyncio import AsyncSession
+from sqlalchemy.orm import aliased
 
 from update_manager.adapters.db import tables as t
 from update_manager.application import progress
@@ -114,14 +115,16 @@ async def _attention(session: AsyncSession, tenant_id: int) -> list[dict[str, An
         }
         for row in paused
     ]
-    newest = (
-        select(func.max(t.Action.id)).where(t.Action.target_id == t.Target.id).correlate(t.Target).scalar_subquery()
-    )
+    newer = aliased(t.Action)
     failed = await session.execute(
         select(t.Target, t.Action)
-        .join(t.Action, (t.Action.target_id == t.Target.id) & (t.Action.id == newest))
-        .where(t.Target.tenant_id == tenant_id, t.Action.status == Status.ERROR)
-        .order_by(t.Action.ended_at.desc())
+        .join(t.Target, t.Target.id == t.Action.target_id)
+        .where(
+            t.Action.tenant_id == tenant_id,
+            t.Action.status == Status.ERROR,
+            ~exists().where(newer.target_id == t.Action.target_id, newer.id > t.Action.id),
+        )
+        .order_by(t.Action.ended_at.desc(), t.Action.id.desc())
         .limit(ATTENTION)
     )
     for target, action in failed:
