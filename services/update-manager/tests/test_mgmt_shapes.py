@@ -12,7 +12,14 @@ from update_manager.adapters.db.session import Database
 from update_manager.testing import make_plain_set, make_product, make_rollout, make_targets, ok, step_all
 
 SHAPES: Final[dict[str, Any]] = json.loads((Path(__file__).parent / "data/hawkbit-shapes.json").read_text())["schemas"]
-TYPES: Final[dict[str, Any]] = {"string": str, "integer": int, "boolean": bool, "number": (int, float), "array": list, "object": dict}
+TYPES: Final[dict[str, Any]] = {
+    "string": str,
+    "integer": int,
+    "boolean": bool,
+    "number": (int, float),
+    "array": list,
+    "object": dict,
+}
 
 # Members hawkBit has and Updraft does not send in these stories, each with its reason.
 ABSENT: Final[dict[str, dict[str, str]]] = {
