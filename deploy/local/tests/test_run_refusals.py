@@ -8,6 +8,7 @@ import sys
 import time
 from pathlib import Path
 
+import psycopg
 import pytest
 
 from updraft_local import firmware
@@ -176,6 +177,21 @@ def test_data_of_another_postgres_is_not_touched(bench: firmware.Firmware, tmp_p
     said = run(bench, tmp_path)
     assert "was made by PostgreSQL 9, this is" in said and "move the folder away" in said
     assert (data / "PG_VERSION").read_text() == "9\n"
+
+
+def test_a_database_of_a_newer_release_is_left_as_it_is(
+    bench: firmware.Firmware, tmp_path: Path, postgres_server: str, redis_url: str
+) -> None:
+    name = f"newer_{os.getpid()}"
+    with psycopg.connect(postgres_server, autocommit=True) as connection:
+        connection.execute(f"DROP DATABASE IF EXISTS {name}")
+        connection.execute(f"CREATE DATABASE {name}")
+    database_url = f"{postgres_server.rpartition('/')[0]}/{name}"
+    with psycopg.connect(database_url) as connection:
+        connection.execute("CREATE TABLE alembic_version (version_num varchar(32) PRIMARY KEY)")
+        connection.execute("INSERT INTO alembic_version VALUES ('of-next-year')")
+    said = run(bench, tmp_path / "data", DATABASE_URL=database_url, REDIS_URL=redis_url)
+    assert "made by a newer release" in said and "of-next-year" in said and "restore a backup" in said
 
 
 def test_a_lock_whose_process_id_is_somebody_elses_by_now_is_no_obstacle(tmp_path: Path) -> None:

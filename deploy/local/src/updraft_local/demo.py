@@ -31,6 +31,19 @@ CAMPAIGN_SECONDS = 900.0
 BAR = 30
 
 
+FAILURES = (
+    PortTaken,
+    ServerFailed,
+    ProcessFailed,
+    Refused,
+    TimeoutError,
+    ImageError,
+    ValueError,
+    OSError,
+    httpx.HTTPError,
+)
+
+
 def say(text: str) -> None:
     """A line for the person who watches; standard output keeps the JSON for the end."""
     sys.stderr.write(text + "\n")
@@ -56,7 +69,7 @@ def main() -> None:
         if arguments.devices < 1:
             raise ValueError("DEVICES must be at least 1")
         summary = campaign(scratch, bench, arguments.devices, request)
-    except (PortTaken, ServerFailed, ProcessFailed, Refused, TimeoutError, ImageError, ValueError, OSError) as error:
+    except FAILURES as error:
         say(f"the demo failed: {error}")
         raise SystemExit(1) from error
     except Stopped:

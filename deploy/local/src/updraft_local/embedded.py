@@ -44,9 +44,14 @@ def _system_user() -> str | None:
     try:
         pwd.getpwnam("pgserver")
     except KeyError:
-        subprocess.run(
-            ["useradd", "--system", "--no-create-home", "--shell", "/usr/sbin/nologin", "pgserver"], check=True
-        )
+        command = ["useradd", "--system", "--no-create-home", "--shell", "/usr/sbin/nologin", "pgserver"]
+        try:
+            subprocess.run(command, check=True, capture_output=True, timeout=30)
+        except (OSError, subprocess.SubprocessError) as error:
+            raise ServerFailed(
+                "PostgreSQL does not run as root, and no user for it could be made; make a user named pgserver, "
+                "start this as another user, or name a server with DATABASE_URL"
+            ) from error
     return "pgserver"
 
 

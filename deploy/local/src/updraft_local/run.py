@@ -12,6 +12,8 @@ import time
 from pathlib import Path
 from typing import IO, Any
 
+import httpx
+
 from updraft_local import firmware
 from updraft_local.embedded import ServerFailed
 from updraft_local.external import ServerUnusable
@@ -160,7 +162,11 @@ def run(arguments: argparse.Namespace, request: StopRequest) -> None:
             )
         )
         suite.start()
-        _prepare(suite)
+        try:
+            _prepare(suite)
+        except httpx.HTTPError as error:
+            suite.require_alive()  # who died says more than that it does not answer
+            raise ProcessFailed(f"the update manager does not answer: {error}") from error
         text = introduction(suite)
         (arguments.data / "welcome.txt").touch(mode=0o600)
         (arguments.data / "welcome.txt").write_text(text)

@@ -24,6 +24,7 @@ OPERATOR = "operator"
 # Among the default devices some misbehave on purpose: number and kind.
 MISBEHAVING = {3: "never_confirms", 7: "loses_fifth", 11: "reboots_mid_download", 15: "queue_mode"}
 DEVICE_PREFIX = "softdevice-"
+ONCE_SECONDS = 120.0
 
 
 def device_name(number: int) -> str:
@@ -283,15 +284,18 @@ class Suite:
             self.ledger.note(name, child.pid)
 
     def _once(self, *role: str, text: str = "") -> None:
-        done = subprocess.run(
-            python("-m", "update_manager", *role),
-            env={**os.environ, **self._environment(), **self.ledger.environment},
-            input=text + "\n",
-            capture_output=True,
-            text=True,
-            timeout=120,
-            check=False,
-        )
+        try:
+            done = subprocess.run(
+                python("-m", "update_manager", *role),
+                env={**os.environ, **self._environment(), **self.ledger.environment},
+                input=text + "\n",
+                capture_output=True,
+                text=True,
+                timeout=ONCE_SECONDS,
+                check=False,
+            )
+        except subprocess.TimeoutExpired as error:
+            raise ProcessFailed(f"update_manager {role[0]} did not end within {ONCE_SECONDS:.0f} s") from error
         if done.returncode:
             raise ProcessFailed(f"update_manager {role[0]} failed:\n{done.stderr.strip()[-2000:]}")
 

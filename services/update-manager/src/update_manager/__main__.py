@@ -29,15 +29,23 @@ def main() -> None:
         case "api":
             _api(settings)
         case "migrate":
-            from update_manager.adapters.db.migrate import migrate
-
-            migrate(settings.database_url.get_secret_value(), settings.tenant)
+            _migrate(settings)
         case "password":
             asyncio.run(_password(settings, arguments.name))
         case role:
             from update_manager.entrypoints.worker.run import run_beat, run_worker
 
             (run_worker if role == "worker" else run_beat)(settings)
+
+
+def _migrate(settings: UpdateManagerSettings) -> None:
+    from update_manager.adapters.db.migrate import CannotMigrate, migrate
+
+    try:
+        migrate(settings.database_url.get_secret_value(), settings.tenant)
+    except CannotMigrate as error:
+        sys.stderr.write(f"{error}\n")
+        raise SystemExit(1) from None
 
 
 def _api(settings: UpdateManagerSettings) -> None:

@@ -4,8 +4,10 @@ from pathlib import Path
 
 from alembic import command
 from alembic.config import Config
+from alembic.util import CommandError
 from sqlalchemy import Connection, create_engine, select
 from sqlalchemy.dialects.postgresql import insert
+from sqlalchemy.exc import DBAPIError
 
 from update_manager.adapters.db import tables
 from update_manager.adapters.db.session import sqlalchemy_url
@@ -25,6 +27,10 @@ SET_TYPES = (
 )
 
 
+class CannotMigrate(Exception):
+    """The database cannot be brought to this release; the message says why and what to do."""
+
+
 def configuration(database_url: str) -> Config:
     """Alembic's configuration without a file."""
     config = Config()
@@ -34,8 +40,16 @@ def configuration(database_url: str) -> Config:
 
 
 def migrate(database_url: str, tenant: str) -> None:
-    """Upgrade to the newest revision and seed the tenant; running it again changes nothing."""
-    command.upgrade(configuration(database_url), "head")
+    """Upgrade to the newest revision and seed the tenant; running it again changes nothing. Raises CannotMigrate."""
+    try:
+        command.upgrade(configuration(database_url), "head")
+    except CommandError as error:
+        raise CannotMigrate(
+            f"the database was made by a newer release ({error}): run that one, or restore a backup of this one"
+        ) from error
+    except DBAPIError as error:
+        reason = str(error.orig).strip().splitlines()[0]
+        raise CannotMigrate(f"the database cannot be brought to this release: {reason}") from error
     engine = create_engine(sqlalchemy_url(database_url))
     try:
         with engine.begin() as connection:
