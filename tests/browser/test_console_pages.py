@@ -115,6 +115,14 @@ def test_refused_upload_is_explained_on_the_same_page(open_page: OpenPage, conso
     expect(page.locator(".verdict.refused")).to_contain_text("How to mend it")
 
 
+def test_what_a_form_has_done_is_told_once(open_page: OpenPage, console: str) -> None:
+    page = sign_in(open_page(), console)
+    page.goto(f"{console}/rollouts/3?notice=created")
+    expect(page.locator(".notice")).to_contain_text("Rollout created")
+    assert page.url == f"{console}/rollouts/3"
+    expect(page.locator(".notice")).to_have_count(0, timeout=12_000)
+
+
 def test_keyboard_reaches_search_and_content(open_page: OpenPage, console: str) -> None:
     page = sign_in(open_page(), console)
     page.keyboard.press("/")

@@ -136,6 +136,14 @@ def test_judgement_of_a_paused_rollout_and_its_buttons() -> None:
     assert room.judgement == "Paused itself."
 
 
+def test_finish_is_no_sooner_than_the_slowest_download() -> None:
+    flying = [{"size": 121_964, "offset": 21_964, "rateBytesPerSecond": 1_000}, {"size": 9, "offset": 9}]
+    room = control_room.control_room({"etaSeconds": 3, "inFlight": flying, "startedAt": 1}, now=MINUTE)
+    assert room.figures[4].value.replace(THIN, " ") == "1 min"
+    alone = control_room.control_room({"etaSeconds": 3, "startedAt": 1}, now=MINUTE)
+    assert alone.figures[4].value.replace(THIN, " ") == "3 s"
+
+
 def test_causes_are_ordered_by_how_many_they_hit() -> None:
     source = {
         "causes": [

@@ -67,6 +67,15 @@ if (slow) {
   }, 10_000);
 }
 
+// What a form has done is told once: not again on reload, and not for longer than it takes to read.
+const notice = document.querySelector(".notice");
+if (notice) {
+  const here = new URL(location.href);
+  here.searchParams.delete("notice");
+  history.replaceState(history.state, "", here);
+  setTimeout(() => notice.remove(), 8000);
+}
+
 // "/" goes to the search field, unless something is being typed.
 document.addEventListener("keydown", (event) => {
   const typing = event.target instanceof Element && event.target.closest("input, textarea, select, [contenteditable]");

@@ -142,7 +142,7 @@ def control_room(source: Json, now: int) -> ControlRoom:
         groups=tuple(_group(item, number(rollout, "id")) for item in children(source, "groups")),
         causes=_causes(children(source, "causes")),
         in_flight=tuple(_in_flight(item) for item in children(source, "inFlight")),
-        events=event_lines(children(source, "events"), 30),
+        events=event_lines(children(source, "events"), 12),
         moving=of.running > 0 or status in ("creating", "ready", "starting", "running", "paused", "stopping"),
         status_line=f"{badge.word}: {share} done, {count(of.error)} failed",
     )
@@ -165,7 +165,7 @@ def actions(status: str, in_flight: int) -> tuple[Action, ...]:
 
 def _figures(source: Json, of: bars.Totals, whole: int, now: int) -> tuple[Figure, ...]:
     started, ended = maybe_number(source, "startedAt"), maybe_number(source, "endedAt")
-    eta = decimal(source, "etaSeconds")
+    eta = _finish(source)
     tried = of.confirmed + of.error
     if ended:
         time = Figure("Took", duration(started, ended), "", "")
@@ -183,6 +183,18 @@ def _figures(source: Json, of: bars.Totals, whole: int, now: int) -> tuple[Figur
         Figure("On air", size(maybe_number(source, "bytesOnAir")), "",
                f"{plural(of.already_installed, 'device', 'devices')} had it already" if of.already_installed else ""),
     )  # fmt: skip
+
+
+def _finish(source: Json) -> float | None:
+    """Seconds to the end as estimated from all devices, but no sooner than the slowest download under way."""
+    eta = decimal(source, "etaSeconds")
+    left = [_download_left(one) for one in children(source, "inFlight")]
+    return eta if eta is None else max(eta, *left, 0.0)
+
+
+def _download_left(source: Json) -> float:
+    rate_now = decimal(source, "rateBytesPerSecond") or 0.0
+    return max(number(source, "size") - number(source, "offset"), 0) / rate_now if rate_now > 0 else 0.0
 
 
 def _group(source: Json, rollout_id: int) -> GroupLine:

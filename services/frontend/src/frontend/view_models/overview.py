@@ -130,7 +130,7 @@ def overview(source: Json, products: int | None = None, releases: int | None = N
         attention=attention,
         rollouts=rollouts,
         products=_products(children(source, "versions")),
-        events=event_lines(children(source, "events"), 20),
+        events=event_lines(children(source, "events"), 8),
         bytes_on_air=size(maybe_number(source, "bytesOnAir")),
         first_steps=()
         if products is None or releases is None or rollouts

@@ -160,7 +160,8 @@ def choices(source: Json) -> tuple[Choice, ...]:
     """The releases one may roll out, by distribution set id."""
     rows = [release_row(item) for item in children(source, "content")]
     return tuple(
-        Choice(row.id, f"{row.name} {row.version}" + (f" ({row.product})" if row.product else "")) for row in rows
+        Choice(row.id, f"{row.name} {row.version}" + (f" ({row.product})" if row.product not in ("", row.name) else ""))
+        for row in rows
     )
 
 
