@@ -5,6 +5,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from _pytest.capture import CaptureManager
 
 sys.path.insert(0, str(Path(__file__).parent))
 
@@ -41,10 +42,13 @@ def fleet(engine: Engine, tmp_path_factory: pytest.TempPathFactory, request: pyt
 
 
 def _show_logs(engine: Engine, config: pytest.Config) -> None:
-    show = config.get_terminal_writer().line
-    for service in (*SERVICES, "migrate", "firmware"):
-        try:
-            show(f"\n--- {service} {engine.state(service)}, restarted {engine.restarts(service)} times")
-            show(engine.logs(service))
-        except EngineFailed as error:
-            show(f"--- {service}: {error}")
+    """On the terminal itself: what a fixture says while it ends is shown by no report."""
+    capture = config.pluginmanager.getplugin("capturemanager")
+    assert isinstance(capture, CaptureManager)
+    with capture.global_and_fixture_disabled():
+        for service in (*SERVICES, "migrate", "firmware"):
+            try:
+                words = f"{engine.state(service)}, restarted {engine.restarts(service)} times\n{engine.logs(service)}"
+            except EngineFailed as error:
+                words = str(error)
+            sys.stdout.write(f"\n--- {service} {words}\n")

@@ -39,6 +39,8 @@ class Fleet:
             "UPDRAFT_DEVICES_IMAGE": "localhost/updraft-test/devices:latest",
             "UPDRAFT_DEMO_DEVICES": str(DEVICES),
             # The same decisions with shorter clocks, so that a rollout ends in a minute.
+            "SOFTDEVICE_LIFETIME": "20",
+            "SOFTDEVICE_ACK_TIMEOUT": "0.4",
             **{f"LWM2M_GATEWAY_{name}": value for name, value in HURRY.gateway.items()},
         }
         with self.env_file.open("a") as file:
