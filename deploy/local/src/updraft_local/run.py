@@ -62,8 +62,8 @@ def main() -> None:
     try:
         if arguments.devices < 0:
             raise CannotRun(f"DEVICES={arguments.devices}: a number of devices is 0 or more")
-        lock = exclusive(arguments.data)
         require_space(arguments.data)
+        lock = exclusive(arguments.data)
         run(arguments, request)
         lock.close()
     except Stopped:
@@ -123,7 +123,8 @@ def _user(number: int) -> str:
 
 def require_space(folder: Path, needed: int = NEEDED_BYTES) -> None:
     """Raise CannotRun when the disk is too full for a database to start on."""
-    free = shutil.disk_usage(folder).free
+    there = next(place for place in (folder.resolve(), *folder.resolve().parents) if place.exists())
+    free = shutil.disk_usage(there).free
     if free < needed:
         raise CannotRun(f"the disk of {folder} has {free >> 20} MiB left, {needed >> 20} MiB are needed; make room")
 
