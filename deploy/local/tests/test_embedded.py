@@ -67,5 +67,5 @@ def test_a_server_that_dies_of_a_full_disk_says_what_to_do(tmp_path: Path, words
     log.write_text(f"FATAL: could not write\n{words}\n")
     dead = subprocess.Popen([sys.executable, "-c", ""])
     dead.wait()
-    with pytest.raises(ServerFailed, match="PostgreSQL could not start: the disk is full .*make room"):
+    with pytest.raises(ServerFailed, match=r"PostgreSQL could not start: the disk is full .*make room"):
         wait_for("PostgreSQL", dead, lambda: False, log)
