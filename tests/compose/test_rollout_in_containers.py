@@ -11,6 +11,7 @@ import pytest
 from engine import SERVICES
 from fleet import DEVICES, Fleet
 
+from servicekit import probe
 from updraft_local.firmware import NEW_VERSION, OLD_VERSION, PRODUCT_KEY, PRODUCT_NAME
 
 ROLLOUT_SECONDS = 300.0
@@ -118,6 +119,11 @@ def test_images_hold_nothing_of_the_machine_that_built_them(fleet: Fleet) -> Non
     assert "://" not in history and "/root" not in history
 
 
+@pytest.mark.parametrize("face", ["LWM2M", "BLOCKS"])
+def test_devices_reach_the_published_coap_faces(fleet: Fleet, face: str) -> None:
+    assert probe.problem(f"coap://127.0.0.1:{fleet.settings[f'UPDRAFT_{face}_PORT']}") is None
+
+
 def test_a_face_that_does_not_answer_is_unhealthy(fleet: Fleet) -> None:
     ping = ("python", "-m", "servicekit.probe", "coap://127.0.0.1:5683")
     fleet.engine.inside("lwm2m-gateway", *ping)
@@ -126,6 +132,9 @@ def test_a_face_that_does_not_answer_is_unhealthy(fleet: Fleet) -> None:
 
 def test_everything_is_still_there_after_down_and_up(fleet: Fleet, rollout: int) -> None:
     before = _attempts(fleet)
+    fleet.engine.compose("stop")
+    # 137 is SIGKILL: nobody had to be stopped by force.
+    assert [service for service in SERVICES if fleet.engine.state(service)[1] == 137] == []
     fleet.engine.down(volumes=False)
     fleet.engine.up()
     fleet.wait_online()
