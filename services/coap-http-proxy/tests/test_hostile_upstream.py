@@ -78,12 +78,9 @@ async def test_a_ticket_that_lies_about_the_size_gets_nothing(
     async with HttpUpstream({"/a": IMAGE}) as upstream, running(redis_url, tmp_path, upstream) as (_, client):
         for size in (1, len(IMAGE) - 1, len(IMAGE) + 1):
             token = await mint(store, upstream.url("/a"), IMAGE, size=size)
-            assert (await client.get("f", token, "a", block=Block(0, False, 5))).code in (
-                Code.BAD_GATEWAY,
-                Code.NOT_FOUND,
-            )
-        for size in (0, -1, "x", None):
-            token = await mint(store, upstream.url("/a"), IMAGE, size=size)
+            assert (await client.get("f", token, "a", block=Block(0, False, 5))).code == Code.BAD_GATEWAY
+        for nonsense in (0, -1, "x", None):
+            token = await mint(store, upstream.url("/a"), IMAGE, size=nonsense)
             assert (await client.get("f", token, "a", block=Block(0, False, 5))).code == Code.NOT_FOUND
         token = await mint(store, upstream.url("/a"), IMAGE, size=1 << 40)
         assert (await client.get("f", token, "a")).code == Code.REQUEST_ENTITY_TOO_LARGE

@@ -7,6 +7,7 @@ import os
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
+from typing import Any
 
 import pytest
 import redis.asyncio as redis
@@ -137,7 +138,8 @@ async def test_a_restarted_proxy_serves_from_disk_and_counts_on(
         async with running(redis_url, tmp_path, upstream) as (proxy, client):
             assert await client.fetch("f", token, "a") == IMAGE
             assert proxy.upstream.stats.requests == 1
-        events = [json.loads(fields[b"event"]) for _, fields in await store.xrange("updraft:uplink")]
+        entries: Any = await store.xrange("updraft:uplink")
+        events = [json.loads(fields[b"event"]) for _, fields in entries]
         assert {event["type"] for event in events} == {"progress"}
         assert max(event["offset"] for event in events) == len(IMAGE)
 

@@ -71,7 +71,7 @@ class House:
         return await self._stack.enter_async_context(ScriptedDevice(name, self.port, misbehave=misbehave))
 
     async def uplink(self, kind: str) -> list[dict[str, Any]]:
-        entries = await self.store.xrange("updraft:uplink")
+        entries: Any = await self.store.xrange("updraft:uplink")
         events = [json.loads(fields[b"event"]) for _, fields in entries]
         return [event for event in events if event["type"] == kind]
 

@@ -65,7 +65,7 @@ async def events_of(redis_url: str, service: Service, kind: str) -> list[dict[st
     """Uplink events of a kind so far."""
     await service.uplink.flush()
     client = redis.Redis.from_url(redis_url)
-    entries = await client.xrange("updraft:uplink")
+    entries: Any = await client.xrange("updraft:uplink")
     await client.aclose()
     events = [json.loads(fields[b"event"]) for _, fields in entries]
     return [event for event in events if event["type"] == kind]

@@ -5,7 +5,7 @@ import json
 import secrets
 import socket
 from dataclasses import dataclass, field
-from typing import Any, cast
+from typing import Any, Self, cast
 
 from coap_wire import Code, Message, Type, decode, encode, is_request
 from coap_wire import options as option
@@ -34,7 +34,7 @@ class ScriptedDevice(asyncio.DatagramProtocol):
         self._mid, self._sequence = secrets.randbelow(60000), 1
         self.location = ""
 
-    async def __aenter__(self) -> "ScriptedDevice":
+    async def __aenter__(self) -> Self:
         loop = asyncio.get_running_loop()
         await loop.create_datagram_endpoint(lambda: self, local_addr=("127.0.0.1", 0))
         return self
