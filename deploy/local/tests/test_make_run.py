@@ -5,6 +5,7 @@ import os
 import signal
 import time
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import psycopg
@@ -131,3 +132,19 @@ def test_servers_of_ones_own_are_used_and_sigterm_stops_all_but_them(
         own.stop()
         with psycopg.connect(postgres_server, autocommit=True) as connection:
             connection.execute(f"DROP DATABASE {name} WITH (FORCE)")
+
+
+def test_an_interrupted_demo_tears_down_and_leaves_no_scratch_folder(
+    terminal: Callable[..., Any], tmp_path: Path
+) -> None:
+    one = terminal(data=tmp_path / "scratch")
+    one.data.mkdir()
+    one.make("demo", environment={"TMPDIR": str(one.data)}, DEVICES=2)
+    one.wait_for("starting PostgreSQL")
+    time.sleep(2.5)
+    one.ctrl_c()
+    assert one.end(20) != 0
+    assert "interrupted" in one.screen
+    no_noise(one.screen)
+    assert one.left() == []
+    assert list(one.data.iterdir()) == []
