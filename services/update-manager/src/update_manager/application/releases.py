@@ -151,15 +151,19 @@ async def freeze(session: AsyncSession, who: Principal, set_id: int) -> None:
 
     What a group of devices has, the next one must get too. Raises NotFound or IncompleteDistributionSet.
     """
-    row = await session.scalar(
+    query = (
         select(DistributionSet)
         .where(DistributionSet.tenant_id == who.tenant_id, DistributionSet.id == set_id, ~DistributionSet.deleted)
         .options(
             selectinload(DistributionSet.type).selectinload(DistributionSetType.mandatory),
             selectinload(DistributionSet.modules),
         )
-        .with_for_update(of=DistributionSet)
     )
+    row: DistributionSet | None = await session.scalar(query)
+    if row is not None and not row.locked:
+        # Not a plain FOR UPDATE: the engine's new actions hold a key share on the set while they wait for targets.
+        fresh = query.with_for_update(of=DistributionSet, key_share=True)
+        row = await session.scalar(fresh.execution_options(populate_existing=True))
     if row is None:
         raise NotFound(f"there is no distribution set {set_id}")
     if not row.complete:

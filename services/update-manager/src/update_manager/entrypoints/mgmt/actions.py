@@ -193,6 +193,9 @@ async def _assign(
     already = 0
     async with parts.database.write() as session:
         await releases.freeze(session, who, set_id)
+        # All at once and by id, the order everybody locks them in (application/actions), whatever their types.
+        mine = (t.Target.tenant_id == who.tenant_id, t.Target.controller_id.in_(wanted))
+        await session.execute(select(t.Target.id).where(*mine).order_by(t.Target.id).with_for_update(key_share=True))
         for kind in dict.fromkeys(wanted.values()):
             names = [name for name, one in wanted.items() if one == kind]
             ids, had_it, rung = await actions.assign(session, who.tenant_id, set_id, names, kind, who.username)

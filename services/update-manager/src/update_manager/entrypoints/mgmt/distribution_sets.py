@@ -70,7 +70,7 @@ async def find(session: AsyncSession, who: Principal, identifier: int, *, lock: 
         .options(*SHOWN)
     )
     found: t.DistributionSet | None = await session.scalar(
-        query.with_for_update(of=t.DistributionSet) if lock else query
+        query.with_for_update(of=t.DistributionSet, key_share=True) if lock else query
     )
     if found is None:
         raise NotFound(f"there is no distribution set {identifier}")

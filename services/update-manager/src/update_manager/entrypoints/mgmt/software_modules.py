@@ -73,7 +73,7 @@ async def find(session: AsyncSession, who: Principal, identifier: int, *, lock: 
         )
         .options(_LOADED)
     )
-    found: t.SoftwareModule | None = await session.scalar(query.with_for_update() if lock else query)
+    found: t.SoftwareModule | None = await session.scalar(query.with_for_update(key_share=True) if lock else query)
     if found is None:
         raise NotFound(f"there is no software module {identifier}")
     return found
