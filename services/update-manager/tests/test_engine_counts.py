@@ -1,12 +1,15 @@
 """Counts kept on write equal a recount from the rows, whatever happens in whatever order."""
 
+import asyncio
 import random
 from typing import Any
 
 import httpx
 import pytest
+from alembic import command
 from sqlalchemy import text
 
+from update_manager.adapters.db.migrate import configuration
 from update_manager.adapters.db.session import Database
 from update_manager.application.rollout_engine import COUNTS, counts_by_group, step_one
 from update_manager.testing import Device, make_fleet, make_plain_set, make_rollout, ok, step_all
@@ -102,3 +105,23 @@ async def test_one_statement_leaves_one_slip_however_many_rows(operator: httpx.A
         await session.execute(text("DELETE FROM target"))
         assert await session.scalar(text("SELECT sum(total_targets) FROM rollout_tally")) == -500
         assert await session.scalar(text("SELECT sum(finished) FROM rollout_tally")) == 0
+
+
+async def test_a_rollout_under_way_is_counted_anew_when_the_counts_come_with_an_upgrade(
+    operator: httpx.AsyncClient, gateway: httpx.AsyncClient, database: Database, migrated_url: str
+) -> None:
+    await make_fleet(database, 9, "d")
+    rollout = await make_rollout(operator, await make_plain_set(operator), amountGroups=3)
+    await step_all(database)
+    ok(await operator.post(f"/rest/v1/rollouts/{rollout}/start"), 204)
+    await step_all(database)
+    await Device(gateway, "d-000001").finish()
+    await Device(gateway, "d-000002").finish("failure")
+    before = await require_true_counts(database, rollout)
+    await database.close()
+    for walk, revision in ((command.downgrade, "0001"), (command.upgrade, "head")):
+        await asyncio.to_thread(walk, configuration(migrated_url), revision)
+    assert await require_true_counts(database, rollout) == before
+    assert before["started"] == 3 and before["finished"] == 1 and before["error"] == 1
+    await Device(gateway, "d-000003").finish()
+    assert await step_all(database) == ["d-000004", "d-000005", "d-000006"], "and it goes on where it was"

@@ -110,6 +110,44 @@ async def test_the_success_action_pause_stops_after_the_canary_until_somebody_re
     assert (await shown(operator, rollout))["status"] == "running"
 
 
+@pytest.mark.parametrize(("allowed", "failures"), [(None, 3), ("0", 1), ("100", None)])
+async def test_a_rollout_pauses_above_what_it_allows_half_if_it_does_not_say(
+    operator: httpx.AsyncClient,
+    gateway: httpx.AsyncClient,
+    database: Database,
+    allowed: str | None,
+    failures: int | None,
+) -> None:
+    await make_targets(operator, *NAMES[:5])
+    plan = {} if allowed is None else {"errorCondition": {"condition": "THRESHOLD", "expression": allowed}}
+    rollout = await make_rollout(operator, await make_plain_set(operator), **plan)
+    await step_all(database)
+    await steer(operator, rollout, "start")
+    await step_all(database)
+    for number, name in enumerate(NAMES[:5], 1):
+        await Device(gateway, name).finish("failure")
+        await step_all(database)
+        if (await shown(operator, rollout))["status"] == "paused":
+            assert number == failures
+            return
+    assert failures is None and (await shown(operator, rollout))["status"] == "finished"
+
+
+async def test_a_group_without_an_error_threshold_keeps_none(operator: httpx.AsyncClient, database: Database) -> None:
+    await make_targets(operator, *NAMES)
+    await make_rollout(operator, await make_plain_set(operator))
+    async with database.write() as session:
+        group = await session.scalar(select(t.RolloutGroup))
+        assert group is not None
+        session.add(t.RolloutGroup(
+            tenant_id=group.tenant_id, rollout_id=group.rollout_id, position=7, name="x", status="ready",
+            error_threshold=None,
+        ))  # fmt: skip
+    async with database.read() as session:
+        kept = await session.scalar(select(t.RolloutGroup.error_threshold).where(t.RolloutGroup.position == 7))
+    assert kept is None
+
+
 async def test_a_paused_rollout_starts_nothing_and_takes_feedback(
     operator: httpx.AsyncClient, gateway: httpx.AsyncClient, database: Database
 ) -> None:

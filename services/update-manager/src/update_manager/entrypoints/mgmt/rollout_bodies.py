@@ -90,14 +90,14 @@ class RolloutBody(GroupBody):
 
     def _group(self, group: GroupBody, number: int) -> rollouts.GroupPlan:
         success = group.success_condition or self.success_condition or Condition()
-        # Without an error condition nothing pauses a hawkBit rollout.
-        error = group.error_condition or self.error_condition
+        # hawkBit's default is 50 for both; a rollout that shall never pause says 100.
+        error = group.error_condition or self.error_condition or Condition()
         success_action = group.success_action or self.success_action or GroupAction()
         error_action = group.error_action or self.error_action or GroupAction(action="PAUSE")
         return rollouts.GroupPlan(
             group.name or f"group-{number}",
             int(success.expression),
-            int(error.expression) if error else None,
+            int(error.expression),
             group.target_percentage,
             success_action.action,
             error_action.action,

@@ -69,7 +69,8 @@ class RolloutGroup(TenantOwned, Audited, Base):
     target_percentage: Mapped[float | None] = mapped_column()
     success_threshold: Mapped[int] = mapped_column(Integer, default=50)
     success_action: Mapped[str] = mapped_column(String(16), default="NEXTGROUP")
-    error_threshold: Mapped[int | None] = mapped_column(Integer, default=30)
+    # No default here: SQLAlchemy would put it in the place of None, which means "never pauses".
+    error_threshold: Mapped[int | None] = mapped_column(Integer)
     error_action: Mapped[str] = mapped_column(String(16), default="PAUSE")
     # The success action was carried out once, so a rollout that pauses after this group can be resumed.
     passed: Mapped[bool] = mapped_column(Boolean, default=False, server_default="false")
