@@ -16,8 +16,8 @@ from fastapi import FastAPI
 from update_manager.adapters.db.session import Database
 from update_manager.testing import GATEWAY_TOKEN, TOKEN, make_plain_set, make_rollout, make_targets, ok, step_all
 
-SEEDS: Final = range(3)
-ROUNDS: Final = 4
+SEEDS: Final = range(2)
+ROUNDS: Final = 3
 TEXTS: Final = (
     "",
     "one",
@@ -193,5 +193,5 @@ async def test_no_operation_fails_on_noise(
         if answer.status_code >= 400 and answer.content:
             assert answer.json().keys() >= {"errorCode", "message"}, told
         answered[answer.status_code // 100] = answered.get(answer.status_code // 100, 0) + 1
-    assert answered[2] > 80 and answered[4] > 80, f"too one-sided to prove anything: {answered}"
+    assert answered[2] > 60 and answered[4] > 60, f"too one-sided to prove anything: {answered}"
     assert not [file for file in stored_files() if file.parent.name == "incoming"]

@@ -63,7 +63,7 @@ async def test_sorting_by_several_fields_in_both_directions(alphabet: httpx.Asyn
     [
         ("name", "rest.param.sortParamSyntax"),
         ("name:UP", "rest.param.invalidDirection"),
-        ("nam:ASC", "rest.param.invalidField"),
+        ("label:ASC", "rest.param.invalidField"),
         ("tag:ASC", "rest.param.invalidField"),
         ("security_token:ASC", "rest.param.invalidField"),
         ("name:ASC;DROP TABLE target", "rest.param.invalidDirection"),

@@ -162,7 +162,7 @@ BODY: dict[str, Any] = {"name": "x", "targetFilterQuery": "name==*", "amountGrou
     [
         ({"targetFilterQuery": "name==ghost"}, "matches no device"),
         ({"targetFilterQuery": "name="}, "at column 5"),
-        ({"targetFilterQuery": "nam==x"}, "no field 'nam' (column 1)"),
+        ({"targetFilterQuery": "label==x"}, "no field 'label' (column 1)"),
         ({"targetFilterQuery": ""}, "targetFilterQuery"),
         ({"targetFilterQuery": None}, "targetFilterQuery"),
         ({"name": ""}, "name"),

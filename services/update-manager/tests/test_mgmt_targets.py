@@ -255,7 +255,7 @@ async def test_a_stored_filter_is_checked_when_it_is_stored(operator: httpx.Asyn
     assert wrong.status_code == 400
     assert wrong.json()["errorCode"] == "hawkbit.server.error.rest.param.rsqlParamSyntax"
     assert wrong.json()["info"]["column"] == 7
-    unknown = await operator.put(f"{path}/{made['id']}", json={"query": "nam==x"})
+    unknown = await operator.put(f"{path}/{made['id']}", json={"query": "label==x"})
     assert unknown.status_code == 400
     assert unknown.json()["errorCode"] == "hawkbit.server.error.rest.param.rsqlInvalidField"
     assert unknown.json()["info"]["column"] == 1 and "controllerid" in unknown.json()["info"]["hint"]

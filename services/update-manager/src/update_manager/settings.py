@@ -1,8 +1,9 @@
 """Settings of the update manager; every one has a safe default and a unit, secrets have no default."""
 
 from pathlib import Path
+from typing import Annotated
 
-from pydantic import AliasChoices, Field, SecretStr, field_validator
+from pydantic import AfterValidator, AliasChoices, Field, SecretStr, field_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 
@@ -27,7 +28,8 @@ class UpdateManagerSettings(BaseSettings):
     )
     host: str = Field("127.0.0.1", description="Address the HTTP API listens on")
     port: int = Field(8080, ge=1, le=65535, description="Port the HTTP API listens on")
-    tenant: str = Field("DEFAULT", description="Name of the tenant in DDI paths")
+    # hawkBit's tenant names know no case; they are kept in capitals.
+    tenant: Annotated[str, AfterValidator(str.upper)] = Field("DEFAULT", description="Name of the tenant in DDI paths")
     artifact_directory: Path = Field(
         Path("data/artifacts"), description="Folder of the content-addressed artifact store"
     )
