@@ -44,9 +44,10 @@ async def put(client: "redis.Redis", number: int, device: str = "d-000001", **mo
 
 
 async def written(database: Database) -> list[str]:
-    """Lines of history in the order in which they were written."""
+    """Lines of history in the order of the transactions that wrote them; within one, of their times."""
+    query = text("SELECT text FROM target_event ORDER BY xmin::text::bigint, at")
     async with database.read() as session:
-        return [row.text for row in await session.execute(text("SELECT text FROM target_event ORDER BY ctid"))]
+        return [row.text for row in await session.execute(query)]
 
 
 async def until(database: Database, count: int, seconds: float = 15) -> list[str]:
