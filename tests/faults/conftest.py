@@ -1,6 +1,10 @@
-"""One suite for all faults, started once; helpers beside the tests are importable."""
+"""One suite for all faults, started once; helpers beside the tests are importable.
+
+With KEEP_LOGS=FOLDER the services' logs are copied there at the end.
+"""
 
 import os
+import shutil
 import sys
 from collections.abc import Iterator
 from pathlib import Path
@@ -22,12 +26,6 @@ def bench(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Bench]:
             made.start()
             yield made
         finally:
-            if folder := os.environ.get("KEEP_LOGS"):
-                _keep_logs(made, Path(folder))
             made.stop()
-
-
-def _keep_logs(made: Bench, folder: Path) -> None:
-    import shutil
-
-    shutil.copytree(made.folder / "logs", folder, dirs_exist_ok=True)
+            if folder := os.environ.get("KEEP_LOGS"):
+                shutil.copytree(made.folder / "logs", folder, dirs_exist_ok=True)
