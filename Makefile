@@ -6,11 +6,6 @@ DEVICES ?=
 IMAGE ?=
 KEY ?=
 DATA ?=
-SRC := $(wildcard libs/*/src services/*/src firmware/*/src deploy/*/src)
-PACKAGES := coap_wire lwm2m mcuboot_image servicekit update_manager lwm2m_gateway coap_http_proxy frontend softdevice updraft_local
-EMPTY :=
-SPACE := $(EMPTY) $(EMPTY)
-export MYPYPATH := $(subst $(SPACE),:,$(SRC))
 
 .DEFAULT_GOAL := help
 .PHONY: help run demo test check format browser interop faults compose bench configuration clean
@@ -39,7 +34,7 @@ demo: .venv/ready-local ## a whole campaign, headless; JSON summary as last line
 check: .venv/ready-dev ## format, lint, types, import contracts, pins, docs
 	$(BIN)/ruff format --check .
 	$(BIN)/ruff check .
-	$(BIN)/mypy $(addprefix -p ,$(PACKAGES))
+	$(BIN)/python tools/check_types.py
 	$(BIN)/lint-imports
 	$(BIN)/djlint --lint --check services/frontend/src/frontend/templates --quiet
 	$(BIN)/codespell

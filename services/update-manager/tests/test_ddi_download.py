@@ -4,7 +4,6 @@ import asyncio
 import hashlib
 import re
 from collections.abc import Awaitable, Callable
-from email.message import Message
 from email.parser import BytesParser
 
 import httpx
@@ -83,7 +82,7 @@ async def test_a_range_beyond_the_end_cannot_be_satisfied(fetch: Fetch, asked: s
 async def test_a_range_that_makes_no_sense_is_ignored(
     fetch: Fetch, gateway: httpx.AsyncClient, url: str, asked: str
 ) -> None:
-    answer = await gateway.get(url, headers={"Range": asked.encode()})  # type: ignore[dict-item]
+    answer = await gateway.get(url, headers=[(b"Range", asked.encode())])
     assert answer.status_code == 200 and answer.content == DATA
 
 
@@ -94,8 +93,7 @@ async def test_several_ranges_come_as_parts(fetch: Fetch) -> None:
     head = f"Content-Type: {answer.headers['content-type']}\r\n\r\n".encode()
     message = BytesParser().parsebytes(head + answer.content)
     assert message.get_content_type() == "multipart/byteranges"
-    parts = message.get_payload()
-    assert isinstance(parts, list) and all(isinstance(part, Message) for part in parts)
+    parts = list(message.walk())[1:]
     got = [(part["Content-Range"], part.get_payload(decode=True)) for part in parts]
     assert got == [
         ("bytes 0-9/1000", DATA[:10]),

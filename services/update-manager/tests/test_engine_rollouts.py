@@ -62,7 +62,7 @@ async def test_a_rollout_runs_group_after_group_to_its_end(
 async def test_the_success_threshold_starts_the_next_group(
     operator: httpx.AsyncClient, gateway: httpx.AsyncClient, database: Database
 ) -> None:
-    half = {"successCondition": {"condition": "THRESHOLD", "expression": "60"}}
+    half: dict[str, Any] = {"successCondition": {"condition": "THRESHOLD", "expression": "60"}}
     rollout = await started(operator, database, **half)
     await Device(gateway, "d0").finish()
     assert await step_all(database) == []
@@ -119,7 +119,7 @@ async def test_a_rollout_pauses_above_what_it_allows_half_if_it_does_not_say(
     failures: int | None,
 ) -> None:
     await make_targets(operator, *NAMES[:5])
-    plan = {} if allowed is None else {"errorCondition": {"condition": "THRESHOLD", "expression": allowed}}
+    plan: dict[str, Any] = {} if allowed is None else {"errorCondition": {"condition": "THRESHOLD", "expression": allowed}}
     rollout = await make_rollout(operator, await make_plain_set(operator), **plan)
     await step_all(database)
     await steer(operator, rollout, "start")

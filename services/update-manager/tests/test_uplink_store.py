@@ -68,7 +68,7 @@ async def picture(database: Database) -> list[str]:
 async def test_presence_is_kept_and_told_once_per_change(
     operator: httpx.AsyncClient, database: Database, action: int
 ) -> None:
-    online = {"state": "online", "queueMode": True, "address": "10.0.0.7:5683", "lwm2mVersion": "1.1"}
+    online: dict[str, Any] = {"state": "online", "queueMode": True, "address": "10.0.0.7:5683", "lwm2mVersion": "1.1"}
     await deliver(database, event("presence", 1, expectedBy=NOW + 60_000, **online))
     await deliver(database, event("presence", 2, **online), event("presence", 3, state="offline"))
     now = await target(database)
@@ -129,7 +129,7 @@ async def test_a_phase_told_once_more_does_not_come_back(database: Database, act
 
 
 async def test_a_download_never_goes_backwards_on_the_screen(database: Database, action: int) -> None:
-    common = {"actionId": action, "size": 1000}
+    common: dict[str, Any] = {"actionId": action, "size": 1000}
     await deliver(database, event("progress", 2, offset=500, bytesOnAir=700, restarts=1, **common))
     await deliver(database, event("progress", 1, offset=300, bytesOnAir=400, **common))
     async with database.read() as session:
@@ -220,7 +220,7 @@ NASTY += [[], [[]], {"a": {"b": 1}}, {"\0": "\ud800"}]
 async def test_no_member_of_an_event_can_break_its_batch(
     operator: httpx.AsyncClient, database: Database, action: int
 ) -> None:
-    names = ("state", "expectedBy", "queueMode", "address", "lwm2mVersion", "resources", "actionId", "phase", "text")
+    names: tuple[str, ...] = ("state", "expectedBy", "queueMode", "address", "lwm2mVersion", "resources", "actionId", "phase", "text")
     names += (
         "result",
         "cause",
