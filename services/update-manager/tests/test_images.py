@@ -39,6 +39,12 @@ def test_an_image_cut_at_any_byte_is_refused() -> None:
         assert refusal(GOOD[:end]).info["reason"] in ("malformed", "hash_missing", "unsigned", "foreign_key")
 
 
+def test_an_image_that_stops_early_is_told_from_a_file_that_is_none() -> None:
+    assert str(refusal(GOOD[:-40])).startswith("the image is cut off or damaged: ")
+    assert str(refusal(b"\x7fELF" + GOOD[4:])).startswith("this is no MCUboot image: ")
+    assert str(refusal(b"")) == "the file is empty"
+
+
 def test_an_image_with_any_byte_changed_is_refused() -> None:
     bits = random.Random(4)
     for position in range(len(GOOD)):

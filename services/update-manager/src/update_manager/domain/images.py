@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, Final
 
-from mcuboot_image import DecodeError, PublicKey, VerificationError, parse, verify
+from mcuboot_image import IMAGE_MAGIC, DecodeError, PublicKey, VerificationError, parse, verify
 from update_manager.errors import ImageRefused
 
 # Values of these types are public facts; longer ones are shown by their first bytes.
@@ -32,9 +32,11 @@ def inspect(data: bytes, keys: Sequence[PublicKey], product: str, max_bytes: int
     try:
         image = parse(data)
     except DecodeError as error:
-        empty = "the file is empty" if not data else error.reason
+        # With the magic number in front it is an image; what comes later is missing or spoilt.
+        begun = data[:4] == IMAGE_MAGIC.to_bytes(4, "little")
+        what = "the image is cut off or damaged" if begun else "this is no MCUboot image"
         raise ImageRefused(
-            f"this is no MCUboot image: {empty}",
+            f"{what}: {error.reason}" if data else "the file is empty",
             reason="malformed",
             where=f"byte {error.offset}",
             hint="upload the signed .bin that imgtool or west wrote, not the .hex or .elf, and check the copy is whole",
