@@ -119,7 +119,9 @@ async def test_a_rollout_pauses_above_what_it_allows_half_if_it_does_not_say(
     failures: int | None,
 ) -> None:
     await make_targets(operator, *NAMES[:5])
-    plan: dict[str, Any] = {} if allowed is None else {"errorCondition": {"condition": "THRESHOLD", "expression": allowed}}
+    plan: dict[str, Any] = (
+        {} if allowed is None else {"errorCondition": {"condition": "THRESHOLD", "expression": allowed}}
+    )
     rollout = await make_rollout(operator, await make_plain_set(operator), **plan)
     await step_all(database)
     await steer(operator, rollout, "start")

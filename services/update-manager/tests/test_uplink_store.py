@@ -220,7 +220,17 @@ NASTY += [[], [[]], {"a": {"b": 1}}, {"\0": "\ud800"}]
 async def test_no_member_of_an_event_can_break_its_batch(
     operator: httpx.AsyncClient, database: Database, action: int
 ) -> None:
-    names: tuple[str, ...] = ("state", "expectedBy", "queueMode", "address", "lwm2mVersion", "resources", "actionId", "phase", "text")
+    names: tuple[str, ...] = (
+        "state",
+        "expectedBy",
+        "queueMode",
+        "address",
+        "lwm2mVersion",
+        "resources",
+        "actionId",
+        "phase",
+        "text",
+    )
     names += (
         "result",
         "cause",
