@@ -123,7 +123,7 @@ def _user(number: int) -> str:
 
 def require_space(folder: Path, needed: int = NEEDED_BYTES) -> None:
     """Raise CannotRun when the disk is too full for a database to start on."""
-    there = next(place for place in (folder.resolve(), *folder.resolve().parents) if place.exists())
+    there = next(place for place in (folder.resolve(), *folder.resolve().parents) if os.access(place, os.F_OK))
     free = shutil.disk_usage(there).free
     if free < needed:
         raise CannotRun(f"the disk of {folder} has {free >> 20} MiB left, {needed >> 20} MiB are needed; make room")
