@@ -1,6 +1,7 @@
 """Releases: an uploaded image becomes software module, artifact and distribution set at once, or nothing at all."""
 
-from typing import Any
+import sys
+from typing import Any, Final
 
 from sqlalchemy import ColumnElement, delete, func, or_, select
 from sqlalchemy.exc import IntegrityError
@@ -25,8 +26,11 @@ from update_manager.adapters.db.tables import (
 )
 from update_manager.application import artifacts
 from update_manager.application.principal import Principal, audit
-from update_manager.domain.images import Inspected, inspect
+from update_manager.domain.images import Inspected, inspect, require_fits
 from update_manager.errors import AlreadyExists, IncompleteDistributionSet, NotFound
+
+# The module and set type of MCUboot images; files of other types are their devices' business.
+FIRMWARE: Final = "firmware"
 
 
 async def product_of(session: AsyncSession, who: Principal, key_or_id: str) -> TargetType:
@@ -44,6 +48,26 @@ async def trusted_keys(session: AsyncSession, product: TargetType) -> list[Publi
     """The product's public keys."""
     rows = await session.scalars(select(SigningKey.public_key_pem).where(SigningKey.target_type_id == product.id))
     return [load_public_key(pem.encode()) for pem in rows]
+
+
+async def judge(session: AsyncSession, who: Principal, received: Received) -> dict[str, Any]:
+    """Inspect a file that was put into a firmware module, whose product only the signature tells; its facts.
+
+    Raises ImageRefused when no product trusts it, or none that does takes an image so large.
+    """
+    rows = await session.execute(
+        select(TargetType, SigningKey.fingerprint, SigningKey.public_key_pem)
+        .join(SigningKey, SigningKey.target_type_id == TargetType.id)
+        .where(TargetType.tenant_id == who.tenant_id)
+        .order_by(TargetType.id)
+    )
+    trusting = [(product, fingerprint, load_public_key(pem.encode())) for product, fingerprint, pem in rows]
+    data = received.path.read_bytes()
+    image = inspect(data, [key for _, _, key in trusting], "this installation", None)
+    theirs = [product for product, fingerprint, _ in trusting if fingerprint == image.facts["keyHash"]]
+    roomiest = max(theirs, key=lambda product: product.max_image_bytes or sys.maxsize)
+    require_fits(len(data), roomiest.name, roomiest.max_image_bytes)
+    return _facts(image)
 
 
 async def publish(
@@ -71,7 +95,7 @@ async def publish(
     if await session.scalar(taken) is not None:
         raise _taken(title, version)
     types = {
-        kind: await session.scalar(select(kind.id).where(kind.tenant_id == who.tenant_id, kind.key == "firmware"))
+        kind: await session.scalar(select(kind.id).where(kind.tenant_id == who.tenant_id, kind.key == FIRMWARE))
         for kind in (SoftwareModuleType, DistributionSetType)
     }
     mine = {"tenant_id": who.tenant_id, "created_by": who.username, "last_modified_by": who.username}
@@ -115,8 +139,12 @@ def _artifact(mine: dict[str, Any], module_id: int, got: Received, filename: str
         sha256=got.sha256,
         sha1=got.sha1,
         md5=got.md5,
-        image_facts={"facts": image.facts, "tlvs": image.tlvs},
+        image_facts=_facts(image),
     )
+
+
+def _facts(image: Inspected) -> dict[str, Any]:
+    return {"facts": image.facts, "tlvs": image.tlvs}
 
 
 def _rows() -> Any:

@@ -20,15 +20,20 @@ class Inspected:
     tlvs: list[dict[str, Any]]
 
 
-def inspect(data: bytes, keys: Sequence[PublicKey], product: str, max_bytes: int | None) -> Inspected:
-    """Check size, structure, hash and signature; raises ImageRefused with `reason`, `where`, `hint`."""
-    if max_bytes is not None and len(data) > max_bytes:
+def require_fits(size: int, product: str, max_bytes: int | None) -> None:
+    """Raise ImageRefused for an image larger than the product's slot."""
+    if max_bytes is not None and size > max_bytes:
         raise ImageRefused(
-            f"the image has {len(data)} bytes, devices of {product} take at most {max_bytes}",
+            f"the image has {size} bytes, devices of {product} take at most {max_bytes}",
             reason="oversized",
             where="file size",
             hint="choose the right product, or make the image smaller",
         )
+
+
+def inspect(data: bytes, keys: Sequence[PublicKey], product: str, max_bytes: int | None) -> Inspected:
+    """Check size, structure, hash and signature; raises ImageRefused with `reason`, `where`, `hint`."""
+    require_fits(len(data), product, max_bytes)
     try:
         image = parse(data)
     except DecodeError as error:

@@ -12,7 +12,7 @@ from sqlalchemy.orm import selectinload
 
 from update_manager.adapters.db import rsql_sql
 from update_manager.adapters.db import tables as t
-from update_manager.application import artifacts, releases
+from update_manager.application import artifacts, products, releases
 from update_manager.application.principal import Principal, audit
 from update_manager.entrypoints.dependencies import Operator, PageDep, PartsDep, listing
 from update_manager.entrypoints.mgmt import shapes
@@ -179,6 +179,9 @@ async def create_sets(
             await session.flush()
         except IntegrityError as error:
             raise AlreadyExists("one of these names and versions is taken; nothing was created") from error
+        await products.settle(
+            session, select(t.DistributionSet.id).where(t.DistributionSet.id.in_([row.id for row in rows]))
+        )
         for row in rows:
             audit(session, who, "create", "distributionset", row.id, f"{row.name} {row.version}")
         return [shapes.distribution_set(row) for row in rows]
@@ -266,6 +269,8 @@ async def add_modules(who: Operator, parts: PartsDep, identifier: int, body: Ref
         row = await _find_open(session, who, identifier)
         modules = await _modules(session, who, {one.id for one in body})
         _put_in(row, [modules[one.id] for one in body])
+        await session.flush()
+        await products.settle(session, select(t.DistributionSet.id).where(t.DistributionSet.id == row.id))
         audit(session, who, "change", "distributionset", identifier, "modules added")
     return Response(status_code=204)
 

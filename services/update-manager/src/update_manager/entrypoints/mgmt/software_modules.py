@@ -11,7 +11,7 @@ from sqlalchemy.orm import selectinload
 
 from update_manager.adapters.db import rsql_sql
 from update_manager.adapters.db import tables as t
-from update_manager.application import artifacts
+from update_manager.application import artifacts, products, releases
 from update_manager.application.principal import Principal, audit
 from update_manager.entrypoints import downloads, uploads
 from update_manager.entrypoints.dependencies import Operator, PageDep, PartsDep, listing
@@ -234,7 +234,10 @@ async def upload(
     sha1sum: Annotated[str | None, Query(max_length=40)] = None,
     sha256sum: Annotated[str | None, Query(max_length=64)] = None,
 ) -> dict[str, Any]:
-    """Store a file in a module; hashes the sender names, as query or form fields, are checked."""
+    """Store a file in a module; hashes the sender names, as query or form fields, are checked.
+
+    A file for a module of type `firmware` has to be an MCUboot image that a product's key has signed.
+    """
     async with parts.database.read() as session:
         await find(session, who, identifier)  # before a gigabyte has come
     async with uploads.receive(request, parts.store) as arrived:
@@ -252,6 +255,7 @@ async def upload(
                 raise ChecksumMismatch(algorithm, expected, found)
         async with parts.database.write() as session:
             module = await _find_open(session, who, identifier)
+            judged = await releases.judge(session, who, received) if module.type.key == releases.FIRMWARE else None
             mine = {"tenant_id": who.tenant_id, "created_by": who.username, "last_modified_by": who.username}
             row = t.Artifact(
                 **mine,
@@ -261,6 +265,7 @@ async def upload(
                 sha256=received.sha256,
                 sha1=received.sha1,
                 md5=received.md5,
+                image_facts=judged,
             )
             session.add(row)
             try:
@@ -270,6 +275,11 @@ async def upload(
             count = select(func.count()).where(t.Artifact.software_module_id == module.id)
             if (await session.scalar(count) or 0) > MAX_ARTIFACTS:
                 raise QuotaExceeded(f"a software module has at most {MAX_ARTIFACTS} artifacts")
+            if judged is not None:
+                link = t.distribution_set_module.c
+                await products.settle(
+                    session, select(link.distribution_set_id).where(link.software_module_id == module.id)
+                )
             audit(session, who, "upload", "artifact", row.id, f"{name}, {received.size} bytes")
             await artifacts.keep(session, parts.store, received)
             return shapes.artifact(row)
