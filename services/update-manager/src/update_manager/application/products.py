@@ -5,7 +5,7 @@ reports is given its product at once (DDI configData), a product that is created
 An image says so by the key that signed it.
 """
 
-from typing import Final
+from typing import Any, Final
 
 from sqlalchemy import BigInteger, Select, any_, case, func, select, update
 from sqlalchemy.dialects.postgresql import ARRAY
@@ -44,7 +44,7 @@ async def adopt(session: AsyncSession, product: TargetType) -> None:
     )
 
 
-async def settle(session: AsyncSession, sets: "Select[tuple[int]]") -> None:
+async def settle(session: AsyncSession, sets: "Select[Any]") -> None:
     """Give sets of images the product whose key signed them; one statement.
 
     A key that several products trust says nothing: such a set keeps its product when that is one of them, or has none.
