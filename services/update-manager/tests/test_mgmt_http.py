@@ -1,6 +1,7 @@
 """Manners of the Management API: paging, sorting, errors, media types, tags on answers, limits on bodies."""
 
 import json
+import re
 from collections.abc import AsyncIterator
 
 import httpx
@@ -230,3 +231,13 @@ async def test_health_tells_which_server_is_away(app: FastAPI, stranger: httpx.A
         assert "127.0.0.1" not in answer.text
     finally:
         parts.redis, parts.database = real
+
+
+async def test_the_page_of_the_api_needs_no_other_host(stranger: httpx.AsyncClient) -> None:
+    page = (await stranger.get("/rest/v1/docs")).text
+    links = re.findall(r'(?:src|href)="([^"]+)"', page)
+    scripts = [link for link in links if link.endswith((".js", ".css"))]
+    assert len(scripts) == 2 and all(link.startswith("/rest/v1/") for link in links)
+    for link in links:
+        answer = await stranger.get(link)
+        assert answer.status_code == 200 and len(answer.content) > 1000, link

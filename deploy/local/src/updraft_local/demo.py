@@ -160,8 +160,18 @@ def _fates(manager: Management, devices: int) -> dict[str, dict[str, Any]]:
         name = device_name(number)
         attempt = manager.timeline(name)["attempts"][0]
         fates[name] = {"status": attempt["status"], "cause": attempt["cause"], "text": attempt["causeText"]}
-        fates[name]["restarts"] = (attempt["download"] or {}).get("restarts", 0)
+        download = attempt["download"] or {}
+        fates[name] |= {key: download.get(key, 0) for key in ("restarts", "repeatedBytes")}
     return fates
+
+
+def _became(fate: dict[str, Any]) -> str:
+    """One device's end for the person who watches."""
+    if fate["status"] != "finished":
+        return str(fate["text"] or fate["status"])
+    trouble = f", {fate['repeatedBytes']} bytes sent again" if fate["repeatedBytes"] else ""
+    trouble += f", download begun anew {fate['restarts']} times" if fate["restarts"] else ""
+    return f"updated{trouble}"
 
 
 def _summary(
@@ -185,7 +195,7 @@ def _summary(
                 wrong.append(f"{name}: recorded as updated, flash says {flash}")
         elif fate["cause"] == "rolled_back":
             rolled_back += 1
-            if runs_new:
+            if not (flash.get("runningVersion") == firmware.OLD_VERSION and flash.get("confirmed")):
                 wrong.append(f"{name}: recorded as rolled back, flash says {flash}")
         else:
             failed += 1
@@ -200,8 +210,10 @@ def _summary(
     for number, kind in MISBEHAVING.items():
         if number <= devices:
             fate = fates[device_name(number)]
-            misbehaving[device_name(number)] = {"misbehaves": kind, "became": fate["cause"] or fate["status"]}
-            say(f"{device_name(number)} ({kind}): {fate['text'] or fate['status']}")
+            outcome = "updated" if fate["status"] == "finished" else fate["cause"] or fate["status"]
+            repeated = {"repeated_bytes": fate["repeatedBytes"], "restarts": fate["restarts"]}
+            misbehaving[device_name(number)] = {"misbehaves": kind, "became": outcome, **repeated}
+            say(f"{device_name(number)} ({kind.replace('_', ' ')}): {_became(fate)}")
     return {
         "ok": not wrong and rolled_back == reverts and updated + rolled_back == devices,
         "devices": devices,

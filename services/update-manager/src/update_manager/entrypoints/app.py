@@ -5,6 +5,7 @@ from contextlib import asynccontextmanager
 
 import redis.asyncio as redis
 from fastapi import APIRouter, Depends, FastAPI, Response
+from fastapi_offline import FastAPIOffline
 from sqlalchemy import text
 
 from update_manager.adapters.artifact_store import ArtifactStore
@@ -85,7 +86,8 @@ def create_app(settings: UpdateManagerSettings) -> FastAPI:
         await parts.database.close()
         await parts.redis.aclose()
 
-    app = FastAPI(
+    # The pages' scripts are served from here: no other host, so they work in a closed network too.
+    app = FastAPIOffline(
         title="Updraft",
         description="hawkBit's Management API and device API (DDI), with Updraft's extensions.",
         version="0.1.0",
@@ -93,6 +95,7 @@ def create_app(settings: UpdateManagerSettings) -> FastAPI:
         openapi_url="/rest/v1/openapi",
         docs_url="/rest/v1/docs",
         redoc_url=None,
+        static_url="/rest/v1/docs-files",
     )
     app.state.parts = assemble(settings)
     problems.install(app)
