@@ -1,5 +1,6 @@
 """Images signed by the real imgtool are accepted, and every way to spoil one is refused with its reason."""
 
+import struct
 from pathlib import Path
 
 import pytest
@@ -9,7 +10,7 @@ from imgtool import image as imgtool_image
 from imgtool import keys as imgtool_keys
 from imgtool.version import decode_version
 
-from mcuboot_image import DecodeError, PublicKey, VerificationError, Version, load_public_key, parse, verify
+from mcuboot_image import TLV_NAMES, DecodeError, PublicKey, VerificationError, Version, load_public_key, parse, verify
 
 PAYLOAD = bytes(range(256)) * 12
 
@@ -98,6 +99,27 @@ def test_padding_is_allowed_and_other_bytes_are_not(signed: tuple[bytes, PublicK
     assert parse(data + b"\xff" * 64).total_size == len(data)
     with pytest.raises(DecodeError, match="follow the image"):
         parse(data + b"evil" + b"\xff" * 64)
+
+
+@pytest.mark.parametrize(("kind", "name"), [(0x50, "SEC_CNT"), (0x40, "DEPENDENCY"), (0x60, "BOOT_RECORD")])
+def test_facts_that_no_signature_covers_are_refused(kind: int, name: str, tmp_path: Path) -> None:
+    key = imgtool_keys.ECDSA256P1.generate()
+    data = sign(key, tmp_path, counter=None)
+    entry = struct.pack("<HHI", kind, 4, 999_999)
+    at = parse(data).hashed_size
+    magic, total = struct.unpack_from("<HH", data, at)
+    added = data[:at] + struct.pack("<HH", magic, total + len(entry)) + data[at + 4 :] + entry
+    image = parse(added)
+    assert image.security_counter is None
+    with pytest.raises(VerificationError, match=f"{name} lies outside") as refused:
+        verify(image, [public(key)])
+    assert refused.value.reason == "unprotected_tlv"
+
+
+def test_names_of_tlvs_are_imgtools() -> None:
+    spelt = {"ECDSA_SIG": "ECDSASIG", "RSA2048_PSS": "RSA2048", "RSA3072_PSS": "RSA3072"}
+    ours = {spelt.get(name, name).replace("ENC_", "ENC"): kind for kind, name in TLV_NAMES.items()}
+    assert ours.items() >= imgtool_image.TLV_VALUES.items()
 
 
 @given(st.binary(max_size=200))

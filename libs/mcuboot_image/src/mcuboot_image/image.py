@@ -35,11 +35,12 @@ RSA3072: Final = 0x23
 ED25519: Final = 0x24
 DEPENDENCY: Final = 0x40
 SECURITY_COUNTER: Final = 0x50
+# What only counts when it is hashed; MCUboot reads these from the protected area alone.
+PROTECTED_ONLY: Final = frozenset({DEPENDENCY, SECURITY_COUNTER, 0x60, 0x70, 0x71, 0x72, 0x73, 0x74, 0x75})
 
 TLV_NAMES: Final = {
     0x01: "KEYHASH",
     0x02: "PUBKEY",
-    0x03: "SIG_PURE",
     0x10: "SHA256",
     0x11: "SHA384",
     0x12: "SHA512",
@@ -48,18 +49,21 @@ TLV_NAMES: Final = {
     0x22: "ECDSA_SIG",
     0x23: "RSA3072_PSS",
     0x24: "ED25519",
+    0x25: "SIG_PURE",
     0x30: "ENC_RSA2048",
     0x31: "ENC_KW",
     0x32: "ENC_EC256",
     0x33: "ENC_X25519",
+    0x34: "ENC_X25519_SHA512",
     0x40: "DEPENDENCY",
     0x50: "SEC_CNT",
     0x60: "BOOT_RECORD",
     0x70: "DECOMP_SIZE",
     0x71: "DECOMP_SHA",
     0x72: "DECOMP_SIGNATURE",
-    0x80: "UUID_VID",
-    0x81: "UUID_CID",
+    0x73: "COMP_DEC_SIZE",
+    0x74: "UUID_VID",
+    0x75: "UUID_CID",
 }
 
 
@@ -121,7 +125,7 @@ class Image:
     @property
     def security_counter(self) -> int | None:
         """Security counter of the protected area, or None."""
-        tlv = self.tlv(SECURITY_COUNTER)
+        tlv = next((tlv for tlv in self.tlvs if tlv.type == SECURITY_COUNTER and tlv.protected), None)
         return None if tlv is None or len(tlv.value) != 4 else int.from_bytes(tlv.value, "little")
 
 

@@ -11,7 +11,19 @@ from cryptography.hazmat.primitives.asymmetric import ec, ed25519, padding, rsa
 from cryptography.hazmat.primitives.asymmetric.utils import Prehashed
 
 from mcuboot_image.errors import VerificationError
-from mcuboot_image.image import ECDSA, ED25519, KEYHASH, PUBKEY, RSA2048, RSA3072, SHA256, SHA384, SHA512, Image
+from mcuboot_image.image import (
+    ECDSA,
+    ED25519,
+    KEYHASH,
+    PROTECTED_ONLY,
+    PUBKEY,
+    RSA2048,
+    RSA3072,
+    SHA256,
+    SHA384,
+    SHA512,
+    Image,
+)
 
 Key = ec.EllipticCurvePublicKey | ed25519.Ed25519PublicKey | rsa.RSAPublicKey
 
@@ -90,6 +102,12 @@ def image_hash(image: Image) -> tuple[str, bytes]:
 def verify(image: Image, keys: Iterable[PublicKey]) -> Verdict:
     """Check hash and signature against `keys`; returns what was proved or raises VerificationError."""
     name, digest = image_hash(image)
+    if loose := next((tlv for tlv in image.tlvs if tlv.type in PROTECTED_ONLY and not tlv.protected), None):
+        raise VerificationError(
+            "unprotected_tlv",
+            f"the entry {loose.name} lies outside the protected TLV area, so no signature covers it",
+            "sign the build's own output with imgtool again; somebody has added to this file",
+        )
     signature = next((tlv for tlv in image.tlvs if tlv.type in _SIGNATURES), None)
     if signature is None:
         raise VerificationError(
