@@ -103,9 +103,12 @@ async def test_a_body_beyond_all_measure_is_refused_before_anybody_is_asked_who_
     stranger: httpx.AsyncClient,
 ) -> None:
     huge = b'{"data": {"k": "' + b"v" * (9 * 1024 * 1024) + b'"}}'
-    headers = {"Content-Type": "application/json"}
-    answer = await stranger.put("/DEFAULT/controller/v1/node/configData", content=huge, headers=headers)
-    assert answer.status_code == 413
+    for kind in ("application/json", "multipart/form-data; boundary=b", "multipart/mixed"):
+        headers = {"Content-Type": kind}
+        answer = await stranger.put("/DEFAULT/controller/v1/node/configData", content=huge, headers=headers)
+        assert answer.status_code == 413
+        feedback = "/DEFAULT/controller/v1/node/deploymentBase/1/feedback"
+        assert (await stranger.post(feedback, content=huge, headers=headers)).status_code == 413
 
 
 async def test_a_device_that_names_its_product_is_given_its_type(operator: httpx.AsyncClient, device: Device) -> None:

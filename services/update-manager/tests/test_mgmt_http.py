@@ -214,6 +214,38 @@ async def test_a_body_beyond_the_limit_is_refused_before_it_is_held(
     assert answer.status_code == 400 and "1000" in answer.json()["message"]
 
 
+@pytest.mark.parametrize("path", ["/rest/v1/sessions", TARGETS, "/rest/v1/targets/one/assignedDS"])
+async def test_calling_a_body_a_form_does_not_lift_the_limit(stranger: httpx.AsyncClient, path: str) -> None:
+    taken = 0
+
+    async def endless() -> AsyncIterator[bytes]:
+        nonlocal taken
+        yield b'--b\r\nContent-Disposition: form-data; name="file"; filename="x"\r\n\r\n'
+        while taken < 4 * manners.MAX_BODY_BYTES:
+            taken += 65536
+            yield bytes(65536)
+
+    headers = {"Content-Type": "multipart/form-data; boundary=b"}
+    answer = await stranger.post(path, content=endless(), headers=headers)
+    assert answer.status_code == 413 and taken <= manners.MAX_BODY_BYTES + 65536
+
+
+@pytest.mark.parametrize("path", ["/rest/v1/releases", "/rest/v1/softwaremodules/1/artifacts"])
+async def test_an_address_that_takes_files_asks_who_is_there_before_it_reads(
+    stranger: httpx.AsyncClient, path: str
+) -> None:
+    taken: list[bytes] = []
+
+    async def file() -> AsyncIterator[bytes]:
+        for _ in range(4):
+            taken.append(b"")
+            yield bytes(65536)
+
+    for kind in ("multipart/form-data; boundary=b", "application/json", "application/octet-stream"):
+        answer = await stranger.post(path, content=file(), headers={"Content-Type": kind})
+        assert answer.status_code == 401 and taken == []
+
+
 async def test_health_tells_which_server_is_away(app: FastAPI, stranger: httpx.AsyncClient) -> None:
     assert ok(await stranger.get("/healthz"), 200) == {"status": "ok"}
     parts = app.state.parts

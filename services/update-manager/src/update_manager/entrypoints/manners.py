@@ -1,6 +1,7 @@
 """HTTP manners of both APIs: bodies have a limit, JSON of the Management API is HAL, tagged, and knows its own host."""
 
 import hashlib
+import re
 from typing import Final
 
 from starlette.datastructures import Headers, MutableHeaders
@@ -11,8 +12,11 @@ from update_manager.entrypoints.mgmt.links import base_url
 
 HAL: Final = "application/hal+json"
 JSON: Final = "application/json"
-# JSON bodies: some thousand targets fit. Uploads are counted where they are stored.
+# JSON bodies: some thousand targets fit.
 MAX_BODY_BYTES: Final = 8 * 1024 * 1024
+# The addresses that take files. They ask who is there before they ask for the body, and count it as they store it;
+# everywhere else the framework reads a body, of whatever type, before anybody has been asked who he is.
+UPLOADS: Final = re.compile(r"/rest/v1/(releases|softwaremodules/[^/]+/artifacts)")
 MAX_TAGGED_BYTES: Final = 4 * 1024 * 1024
 PREFIX: Final = "/rest/v1/"
 PLAIN: Final = ("/rest/v1/openapi", "/rest/v1/docs")
@@ -30,7 +34,7 @@ class Manners:
             return
         headers = Headers(scope=scope)
         base_url.set(f"{scope['scheme']}://{headers.get('host') or 'localhost'}{scope.get('root_path', '')}")
-        if not headers.get("content-type", "").startswith("multipart/"):
+        if scope["method"] != "POST" or UPLOADS.fullmatch(scope["path"]) is None:
             receive = _limited(headers, receive)
         if scope["path"].startswith(PREFIX) and scope["path"] not in PLAIN:
             send = _Answer(scope["method"], headers, send)
