@@ -145,12 +145,35 @@ async def test_a_download_never_goes_backwards_on_the_screen(database: Database,
 
 async def test_traces_are_kept_to_the_newest_of_each_device(database: Database, action: int) -> None:
     lines = [event("trace", number, text=f"line {number}") for number in range(uplink.TRACES_KEPT + 40)]
-    traced = await deliver(database, *lines, event("trace", 1, controller="other", text="alone", direction="out"))
-    assert traced == {(await target(database)).id, (await target(database, "other")).id}
+    grown = await deliver(database, *lines, event("trace", 1, controller="other", text="alone", direction="out"))
+    assert grown == {(await target(database)).id, (await target(database, "other")).id}
     async with database.write() as session:
-        assert await uplink.trim(session, traced) == 40
+        assert await uplink.trim(session, grown) == 40
     kept = [line for _, line in await history(database)]
     assert len(kept) == uplink.TRACES_KEPT + 1 and "line 39" not in kept and "line 40" in kept and "alone" in kept
+
+
+async def test_device_that_never_rests_fills_no_disk_and_pushes_no_attempt_out(database: Database, action: int) -> None:
+    most = uplink.LINES_KEPT
+    await deliver(database, *(event("phase", at, actionId=action, phase="offered", text="p") for at in range(most + 5)))
+    grown: set[int] = set()
+    for start in range(0, most + 30, 10):
+        restless = []
+        for at in range(start, start + 10):
+            version = {"/3/0/3": f"{at % 2}.0"}
+            restless.append(event("presence", at * 2, state="online" if at % 2 else "offline"))
+            restless.append(event("telemetry", at * 2 + 1, resources=version))
+        grown |= await deliver(database, *restless)
+    assert grown == {(await target(database)).id}
+    before = [kind for kind, _ in await history(database)]
+    assert len(before) - before.count("phase") > 2 * most
+    async with database.write() as session:
+        assert await uplink.trim(session, grown) == len(before) - 2 * most
+    kept = [kind for kind, _ in await history(database)]
+    assert kept.count("phase") == most and {"presence", "firmware"} < set(kept)
+    assert kept[-2:] == before[-2:], "the newest stay"
+    async with database.write() as session:
+        assert await uplink.trim(session, grown) == 0
 
 
 async def test_events_of_strangers_and_other_tenants_are_dropped(database: Database, action: int) -> None:

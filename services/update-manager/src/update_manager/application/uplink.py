@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import Any, Final
 
-from sqlalchemy import delete, func, select, update
+from sqlalchemy import case, delete, func, select, update
 from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.ext.asyncio import AsyncSession
 
@@ -20,7 +20,9 @@ from update_manager.domain.texts import storable
 KINDS: Final = frozenset({"presence", "telemetry", "phase", "progress", "trace"})
 MAX_TEXT: Final = 512
 MAX_TELEMETRY: Final = 64
+# History is bounded: the newest trace lines of a device, and the newest other lines of each of its actions and of none.
 TRACES_KEPT: Final = 500
+LINES_KEPT: Final = 200
 # Beyond this a JSON number is no exact integer any more, and a sum of a fleet's would not fit a bigint.
 MAX_NUMBER: Final = 2**48
 NUMBERS: Final = ("offset", "size", "bytesOnAir", "repeatedBytes", "restarts", "rateBytesPerSecond")
@@ -75,7 +77,7 @@ class _Batch:
     actions: dict[int, Action]
     known: set[str]
     lines: list[dict[str, Any]] = field(default_factory=list)
-    traced: set[int] = field(default_factory=set)
+    grown: set[int] = field(default_factory=set)
 
     def own_action(self, target: Target, event: dict[str, Any]) -> Action | None:
         """The action the event speaks of, if it is this device's."""
@@ -95,13 +97,14 @@ class _Batch:
         if event["id"] in self.known:
             return False
         self.known.add(event["id"])
+        self.grown.add(target.id)
         row = {"id": event["id"], "target_id": target.id, "at": event["at"], "kind": kind}
         self.lines.append({**row, "action_id": action_id, "text": text, "details": details or {}})
         return True
 
 
 async def store(session: AsyncSession, events: list[dict[str, Any]]) -> set[int]:
-    """Write a batch; returns the targets that have new traces. Events of unknown controllers are dropped: there is
+    """Write a batch; returns the targets whose history grew. Events of unknown controllers are dropped: there is
     nobody to hang them on, and a gateway polls for a device (which makes it known) before it reports."""
     batch = await _load(session, events)
     for event in events:
@@ -117,7 +120,7 @@ async def store(session: AsyncSession, events: list[dict[str, Any]]) -> set[int]
         await session.execute(update(Target), rows)
     if batch.lines:
         await session.execute(insert(TargetEvent).on_conflict_do_nothing(), batch.lines)
-    return batch.traced
+    return batch.grown
 
 
 async def _load(session: AsyncSession, events: list[dict[str, Any]]) -> _Batch:
@@ -209,18 +212,20 @@ def _progress(batch: _Batch, target: Target, event: dict[str, Any]) -> None:
 def _trace(batch: _Batch, target: Target, event: dict[str, Any]) -> None:
     direction = "out" if event.get("direction") == "out" else "in"
     details = {"direction": direction, "ok": bool(event.get("ok", True))}
-    if batch.line(target, event, "trace", storable(event.get("text", ""), MAX_TEXT), None, details):
-        batch.traced.add(target.id)
+    batch.line(target, event, "trace", storable(event.get("text", ""), MAX_TEXT), None, details)
 
 
 async def trim(session: AsyncSession, target_ids: set[int]) -> int:
-    """Keep the newest traces of these devices; returns how many went."""
-    mine = (TargetEvent.kind == "trace", one_of(TargetEvent.target_id, sorted(target_ids)))
-    rank = func.row_number().over(partition_by=TargetEvent.target_id, order_by=TargetEvent.at.desc())
-    ranked = select(TargetEvent.id, rank.label("rank")).where(*mine).subquery()
-    gone = await session.execute(
-        delete(TargetEvent).where(TargetEvent.id.in_(select(ranked.c.id).where(ranked.c.rank > TRACES_KEPT)))
+    """Keep the newest lines of these devices' histories; returns how many went."""
+    traced = TargetEvent.kind == "trace"
+    rank = func.row_number().over(
+        partition_by=(TargetEvent.target_id, TargetEvent.action_id, traced),
+        order_by=(TargetEvent.at.desc(), TargetEvent.id),
     )
+    kept = case((traced, TRACES_KEPT), else_=LINES_KEPT)
+    mine = one_of(TargetEvent.target_id, sorted(target_ids))
+    ranked = select(TargetEvent.id, (rank > kept).label("old")).where(mine).subquery()
+    gone = await session.execute(delete(TargetEvent).where(TargetEvent.id.in_(select(ranked.c.id).where(ranked.c.old))))
     return int(getattr(gone, "rowcount", 0))
 
 

@@ -30,6 +30,7 @@ BATCH: Final = 200
 BLOCK_MILLISECONDS: Final = 1000
 RETRY_SECONDS: Final = 1.0
 TRIM_SECONDS: Final = 60.0
+TRIM_BATCH: Final = 1000
 CONSUMER: Final = "leader"
 # The advisory lock of the leader: "uplink" in ASCII, so that it means nothing else.
 LOCK: Final = 0x75706C696E6B
@@ -46,7 +47,7 @@ class Consumer:
 
     def __init__(self, database: Database, client: "redis.Redis") -> None:
         self._database, self._redis = database, client
-        self._traced: set[int] = set()
+        self._grown: set[int] = set()
         self._trim_at = time.monotonic() + TRIM_SECONDS
 
     async def run(self) -> None:
@@ -117,8 +118,8 @@ class Consumer:
 
     async def _write(self, events: list[dict[str, Any]]) -> None:
         async with self._database.write() as session:
-            traced = await uplink.store(session, events)
-        self._traced |= traced
+            grown = await uplink.store(session, events)
+        self._grown |= grown
 
     async def _one_by_one(self, taken: list[Taken]) -> None:
         for event, identifier, raw in taken:
@@ -142,10 +143,11 @@ class Consumer:
         if time.monotonic() < self._trim_at:
             return
         self._trim_at = time.monotonic() + TRIM_SECONDS
-        if self._traced:
+        grown = sorted(self._grown)
+        for at in range(0, len(grown), TRIM_BATCH):
             async with self._database.write() as session:
-                await uplink.trim(session, self._traced)
-            self._traced = set()
+                await uplink.trim(session, set(grown[at : at + TRIM_BATCH]))
+        self._grown.clear()
 
 
 def is_away(error: Exception) -> bool:
