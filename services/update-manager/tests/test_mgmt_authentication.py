@@ -163,7 +163,23 @@ async def test_ten_wrong_tries_earn_a_rest_even_from_the_right_password(
     assert await attempt("guess", "somebody else") == 401
     monkeypatch.setattr(dependencies, "FORGET_SECONDS", 0.0)
     assert await attempt(PASSWORD) in (200, 201)
-    assert USERNAME not in app.state.parts.failures
+    assert (TENANT, USERNAME) not in app.state.parts.failures
+
+
+async def test_writing_the_name_in_another_way_buys_no_further_tries(stranger: httpx.AsyncClient) -> None:
+    ways = (USERNAME, f"DEFAULT\\{USERNAME}", f"Default\\{USERNAME}", f"default\\{USERNAME}")
+    for number in range(dependencies.MAX_FAILURES):
+        guess = basic(ways[number % len(ways)], f"guess {number}")
+        assert (await stranger.get(TARGETS, headers=guess)).status_code == 401
+    for name in ways:
+        assert (await stranger.get(TARGETS, headers=basic(name, PASSWORD))).status_code == 429
+    assert (await stranger.get(TARGETS, headers=basic(f"ghost\\{USERNAME}", "x"))).status_code == 401, "another account"
+
+
+async def test_tries_at_the_same_time_are_counted_each(stranger: httpx.AsyncClient) -> None:
+    guesses = (stranger.get(TARGETS, headers=basic(USERNAME, f"guess {number}")) for number in range(12))
+    assert {answer.status_code for answer in await asyncio.gather(*guesses)} <= {401, 429}
+    assert (await stranger.get(TARGETS, headers=basic(USERNAME, PASSWORD))).status_code == 429
 
 
 async def test_wrong_tries_do_not_fill_the_memory(app: FastAPI, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -48,8 +48,8 @@ class Parts:
     # A checked password is believed for a minute: scrypt on every request of a script would be its own denial of
     # service. Keys are hashes of what was sent, so memory holds no password.
     remembered: "OrderedDict[bytes, tuple[float, Principal]]" = field(default_factory=OrderedDict)
-    # When passwords were wrong, by user name.
-    failures: "OrderedDict[str, list[float]]" = field(default_factory=OrderedDict)
+    # When passwords were wrong, by tenant and user name, however the two were written.
+    failures: "OrderedDict[tuple[str, str], list[float]]" = field(default_factory=OrderedDict)
 
 
 def parts_of(request: Request) -> Parts:
@@ -92,28 +92,31 @@ async def _basic(parts: Parts, value: str) -> Principal:
 async def checked(parts: Parts, session: AsyncSession, username: str, password: str) -> tuple[Principal, int]:
     """The operator with that name and password; raises NotAuthenticated, or TooManyTries.
 
-    Wrong tries are counted by name, whatever way they came: a minute's rest after ten of them.
+    Wrong tries are counted by account, whatever way they came: a minute's rest after ten of them.
     """
-    now = time.monotonic()
-    recent = [at for at in parts.failures.get(username, []) if now - at < FORGET_SECONDS]
-    if len(recent) >= MAX_FAILURES:
-        raise TooManyTries("too many wrong passwords for this user; wait a minute")
-    # hawkBit's "tenant\\user" form names the tenant too.
+    # hawkBit's "tenant\\user" form names the tenant too, in any case.
     tenant, backslash, name = username.rpartition("\\")
+    account = ((tenant if backslash else parts.settings.tenant).upper(), name or username)
+    if len(_recent_failures(parts, account)) >= MAX_FAILURES:
+        raise TooManyTries("too many wrong passwords for this user; wait a minute")
     try:
         if "\0" in username:
             raise NotAuthenticated("user name or password is wrong")
-        found = await principal.check_password(
-            session, tenant if backslash else parts.settings.tenant, name or username, password
-        )
+        found = await principal.check_password(session, *account, password)
     except NotAuthenticated:
-        parts.failures[username] = [*recent, now]
-        parts.failures.move_to_end(username)
+        # Looked up anew: others may have failed while this one was checked.
+        parts.failures[account] = [*_recent_failures(parts, account), time.monotonic()]
+        parts.failures.move_to_end(account)
         while len(parts.failures) > FAILURES:
             parts.failures.popitem(last=False)
         raise
-    parts.failures.pop(username, None)
+    parts.failures.pop(account, None)
     return found
+
+
+def _recent_failures(parts: Parts, account: tuple[str, str]) -> list[float]:
+    now = time.monotonic()
+    return [at for at in parts.failures.get(account, []) if now - at < FORGET_SECONDS]
 
 
 Operator = Annotated[Principal, Depends(require_operator)]
