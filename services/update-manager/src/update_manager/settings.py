@@ -3,7 +3,7 @@
 from pathlib import Path
 from typing import Annotated
 
-from pydantic import AfterValidator, AliasChoices, Field, SecretStr, field_validator
+from pydantic import AfterValidator, AliasChoices, Field, SecretStr
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 
@@ -42,17 +42,8 @@ class UpdateManagerSettings(BaseSettings):
     )
     session_lifetime_seconds: int = Field(43200, ge=60, description="How long a browser session lives, seconds")
     max_artifact_bytes: int = Field(64 * 1024 * 1024, ge=1, description="Largest artifact accepted, bytes")
-    max_download_attempts: int = Field(
-        3, ge=1, description="Statuses of a device's download kept before it is called failing"
-    )
     engine_tick_seconds: float = Field(1.0, gt=0, description="How often beat rings for due rollout steps, seconds")
     step_batch_size: int = Field(
         1000, ge=1, le=20000, description="Targets or actions per transaction of a rollout step"
     )
     database_pool_size: int = Field(10, ge=1, description="Connections kept per process")
-
-    @field_validator("tenant")
-    @classmethod
-    def _upper(cls, tenant: str) -> str:
-        # hawkBit knows no lower case in tenants; paths are read that way too.
-        return tenant.upper()
