@@ -131,6 +131,8 @@ async def test_lossy_device_arrives_all_the_same(server: ScriptedServer, make: M
     device = make(Misbehaviour.LOSES_FIFTH)
     await download(server)
     assert device.ledger.restarts == 0
+    asked = [decode_block(message.option(BLOCK2) or b"").num for message in server.file_requests]
+    assert len(asked) > len(set(asked)), "answers were lost too, not only questions"
     await server.ask(Code.POST, UPDATE)
     await registered(server)
     await until(lambda: device.board.confirmed and device.ledger.installs == 1)

@@ -25,7 +25,7 @@ from softdevice.settings import Settings
 _EPILOG = """\
 vices for --misbehave NAME=KIND (NAME may be `all`):
   never_confirms        runs a new image without confirming it, reboots after a deadline, is reverted
-  loses_fifth           loses every fifth datagram, both directions counted together
+  loses_fifth           loses every fifth datagram it sends, and every fifth it should receive
   reboots_mid_download  resets once when half of an image is fetched, then resumes
   queue_mode            registers with Q, is deaf but for a while after each message of its own
 

@@ -78,21 +78,24 @@ class Radio:
     def __init__(self, options: DeviceOptions, clock: Callable[[], float] = time.monotonic) -> None:
         self._options = options
         self._clock = clock
-        self._count = 0
+        self._sent = 0
+        self._received = 0
         self._awake_until = clock()
 
     def lets_out(self) -> bool:
         """Sending wakes the receiver for a while, whether or not the datagram survives."""
         self._awake_until = self._clock() + self._options.awake_seconds
-        return self._survives()
+        self._sent += 1
+        return self._survives(self._sent)
 
     def lets_in(self) -> bool:
         """A sleeping device hears nothing."""
         if self._options.queue_mode and self._clock() > self._awake_until:
             return False
-        return self._survives()
+        self._received += 1
+        return self._survives(self._received)
 
-    def _survives(self) -> bool:
-        # Every fifth datagram, both directions counted together.
-        self._count += 1
-        return Misbehaviour.LOSES_FIFTH not in self._options.misbehaviours or self._count % 5 != 0
+    def _survives(self, count: int) -> bool:
+        # Each direction counts for itself: counted together, question and answer fall into step, and soon only
+        # questions are lost.
+        return Misbehaviour.LOSES_FIFTH not in self._options.misbehaviours or count % 5 != 0
