@@ -2,6 +2,7 @@
 
 import asyncio
 import logging
+import sys
 from pathlib import Path
 
 import httpx
@@ -31,6 +32,16 @@ def test_device_text_cannot_forge_a_log_line() -> None:
     record = logging.makeLogRecord({"msg": "hello\nERROR forged\x1b[31m", "endpoint": "a\nb"})
     assert "\n" not in LineFormatter().format(record)
     assert "\x1b" not in LineFormatter().format(record)
+
+
+def test_words_in_a_traceback_cannot_forge_a_log_line_either() -> None:
+    try:
+        raise ValueError("a\n2026-11-23T10:00:00Z ERROR forged\x1b[31m")
+    except ValueError:
+        record = logging.makeLogRecord({"msg": "stumbled", "exc_info": sys.exc_info()})
+    first, *told = LineFormatter().format(record).splitlines()
+    assert first.endswith("stumbled") and told and all(line.startswith("    | ") for line in told)
+    assert "\x1b" not in "".join(told)
 
 
 async def test_health_answers_get_and_nothing_else() -> None:

@@ -1,7 +1,7 @@
 """What every service needs and no domain knows: logs, settings, health."""
 
 from servicekit.health import Answer, Handler, json_answer, serve
-from servicekit.logs import configure, fields
+from servicekit.logs import configure
 from servicekit.settings import load
 
-__all__ = ["Answer", "Handler", "configure", "fields", "json_answer", "load", "serve"]
+__all__ = ["Answer", "Handler", "configure", "json_answer", "load", "serve"]

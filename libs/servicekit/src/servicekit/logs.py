@@ -4,7 +4,6 @@ import json
 import logging
 import sys
 import time
-from typing import Any
 
 _STANDARD = frozenset(vars(logging.makeLogRecord({}))) | {"message", "asctime", "color_message"}
 
@@ -19,7 +18,8 @@ class LineFormatter(logging.Formatter):
             if key not in _STANDARD and not key.startswith("_"):
                 text += f" {key}={json.dumps(value, default=str)}"
         if record.exc_info:
-            text += "\n" + self.formatException(record.exc_info)
+            told = self.formatException(record.exc_info).splitlines()
+            text += "".join(f"\n    | {_flat(line)}" for line in told)
         return text
 
 
@@ -34,8 +34,3 @@ def configure(level: str = "INFO") -> None:
     logging.basicConfig(level=level.upper(), handlers=[handler], force=True)
     for name in ("httpx", "httpcore", "uvicorn.access", "coap-server", "coap", "asyncio"):
         logging.getLogger(name).setLevel(logging.WARNING)
-
-
-def fields(**values: Any) -> dict[str, Any]:
-    """`logger.info("...", extra=fields(endpoint=name))` with None left out."""
-    return {key: value for key, value in values.items() if value is not None}
