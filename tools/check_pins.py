@@ -34,7 +34,8 @@ def problems(root: Path = ROOT) -> list[str]:
 
 def _unpinned(path: Path, text: str, root: Path) -> list[str]:
     found = []
-    for requirement in re.split(r"\n(?=[a-zA-Z0-9])", text.strip()):
+    listed = "".join(line for line in text.splitlines(keepends=True) if not line.startswith("#"))
+    for requirement in re.split(r"\n(?=[a-zA-Z0-9])", listed.strip()):
         name = requirement.split("\n", 1)[0].rstrip(" \\")
         if "==" not in name or "--hash=sha256:" not in requirement:
             found.append(f"{path.relative_to(root)}: {name} has no pinned version or no hash")
