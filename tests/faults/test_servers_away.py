@@ -9,7 +9,7 @@ from bench import DEVICES, Bench
 from coap_wire import Code, Message, Type, decode, encode
 from coap_wire import options as option
 
-AWAY_SECONDS = 20.0
+AWAY_SECONDS = 60.0
 PATIENCE_SECONDS = 10.0
 
 
