@@ -54,7 +54,7 @@ class Refused:
             check=False,
         )
         self.seconds = time.monotonic() - began
-        self.code, self.said = done.returncode, done.stderr
+        self.code, self.said, self.printed = done.returncode, done.stderr, done.stdout
         assert "Traceback" not in done.stderr + done.stdout, done.stderr
         assert not [words for _, words in processes() if arguments and arguments[-1] in words and "/" in arguments[-1]]
 
@@ -244,6 +244,8 @@ def test_a_demo_that_cannot_work_says_so_before_it_starts_anything(
     assert ended.code == 1
     assert ended.seconds < 10
     assert [word for word in words if word not in ended.said] == [], ended.said
+    summary = json.loads(ended.printed.splitlines()[-1])
+    assert summary["ok"] is False and summary["error"] and summary["updated"] == 0
 
 
 def test_a_log_on_a_full_disk_costs_the_log_and_not_the_process(tmp_path: Path) -> None:

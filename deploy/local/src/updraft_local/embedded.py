@@ -1,7 +1,7 @@
 """A real PostgreSQL and a real Redis-compatible server from wheels, each one process with a data folder.
 
-Both listen on the loopback address only and ask for a password. PostgreSQL refuses to run as root; there the
-servers run as the user `pgserver`, which is made when it is missing.
+Both listen on the loopback address only and ask for a password. PostgreSQL refuses to run as root; started by root it
+runs as the user `pgserver`, which is made when it is missing, and the folders above its own are opened for passing.
 """
 
 import importlib.util
@@ -10,6 +10,7 @@ import pwd
 import shutil
 import signal
 import subprocess
+import sys
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
@@ -58,11 +59,12 @@ def _system_user() -> str | None:
 
 
 def _let_through(folder: Path) -> None:
-    """Let other users pass (not list) every folder above `folder`, as far as it is ours to allow."""
+    """Let other users pass (not list) every folder above `folder`, as far as it is ours to allow; says which."""
     for parent in folder.resolve().parents:
         mode = parent.stat().st_mode
         if not mode & 0o001 and os.access(parent, os.W_OK):
             parent.chmod(mode & 0o7777 | 0o011)
+            sys.stderr.write(f"{parent}: users may pass through now (chmod go+x), for PostgreSQL's own user\n")
 
 
 def _own(folder: Path, user: str | None) -> None:

@@ -12,6 +12,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+import redis
+
 from updraft_local.embedded import EmbeddedPostgres, EmbeddedRedis
 from updraft_local.external import require_database, require_redis
 from updraft_local.firmware import Firmware
@@ -228,7 +230,7 @@ class Suite:
         self._add("api", python("-m", "update_manager", "api"), common, lambda: answers(api))
         for number in range(self.options.workers):
             name = "worker" if number == 0 else f"worker-{number + 1}"
-            self._add(name, python("-m", "update_manager", "worker"), common)
+            self._add(name, python("-m", "update_manager", "worker"), common, self._beats("worker", name))
         self._add("beat", python("-m", "update_manager", "beat"), common)
         gateway, proxy = self.port("gateway_http"), self.port("proxy_http")
         self._add("proxy", python("-m", "coap_http_proxy"), self._proxy(), lambda: answers(proxy))
@@ -256,6 +258,21 @@ class Suite:
         self.processes[name] = process
         process.start()
         self._note(name)
+
+    def _beats(self, role: str, name: str) -> Callable[[], bool]:
+        """Whether a process without a port of its own works: its heart beats in Redis."""
+        url = self._environment()["REDIS_URL"]
+
+        def healthy() -> bool:
+            child = self.processes[name].child
+            key = f"updraft:{role}:{socket.gethostname()}-{child.pid if child else 0}"
+            try:
+                with redis.Redis.from_url(url, socket_timeout=3, socket_connect_timeout=3) as client:
+                    return bool(client.exists(key))
+            except redis.RedisError:
+                return False
+
+        return healthy
 
     def _start_servers(self) -> None:
         folder, durable = self.options.folder, self.options.durable
