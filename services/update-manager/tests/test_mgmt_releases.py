@@ -1,7 +1,10 @@
 """Releases: a signed image becomes module, artifact and set at once; a bad one is refused and nothing is stored."""
 
+import asyncio
+import threading
 from collections.abc import Awaitable, Callable
 from pathlib import Path
+from typing import Any
 
 import httpx
 import pytest
@@ -11,6 +14,8 @@ from sqlalchemy import func, select
 from softdevice.images import SigningKey, real_images, small_image
 from update_manager.adapters.db import tables as t
 from update_manager.adapters.db.session import Database
+from update_manager.application import releases
+from update_manager.domain.images import inspect
 from update_manager.testing import make_product, make_rollout, make_targets, ok, publish
 
 RELEASES = "/rest/v1/releases"
@@ -58,6 +63,25 @@ async def test_a_real_zephyr_image_becomes_a_release(
     module = release["modules"][0]
     [artifact] = ok(await operator.get(f"/rest/v1/softwaremodules/{module['id']}/artifacts"))
     assert (await operator.get(artifact["_links"]["download"]["href"])).content == first
+
+
+async def test_others_are_answered_while_an_image_is_inspected(
+    operator: httpx.AsyncClient, signing_key: SigningKey, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    await make_product(operator, signing_key.public_pem)
+    began, answered = threading.Event(), threading.Event()
+
+    def slow(*arguments: Any) -> Any:
+        began.set()
+        assert answered.wait(10), "nobody was answered"
+        return inspect(*arguments)
+
+    monkeypatch.setattr(releases, "inspect", slow)
+    uploading = asyncio.create_task(upload(operator, small_image(signing_key, "1.0.0")))
+    await asyncio.to_thread(began.wait, 10)
+    ok(await operator.get(RELEASES), 200)
+    answered.set()
+    ok(await uploading, 201)
 
 
 def flipped(data: bytes) -> bytes:

@@ -1,5 +1,6 @@
 """Releases: an uploaded image becomes software module, artifact and distribution set at once, or nothing at all."""
 
+import asyncio
 import sys
 from typing import Any, Final
 
@@ -62,12 +63,16 @@ async def judge(session: AsyncSession, who: Principal, received: Received) -> di
         .order_by(TargetType.id)
     )
     trusting = [(product, fingerprint, load_public_key(pem.encode())) for product, fingerprint, pem in rows]
-    data = received.path.read_bytes()
-    image = inspect(data, [key for _, _, key in trusting], "this installation", None)
+    image = await _inspected(received, [key for _, _, key in trusting], "this installation", None)
     theirs = [product for product, fingerprint, _ in trusting if fingerprint == image.facts["keyHash"]]
     roomiest = max(theirs, key=lambda product: product.max_image_bytes or sys.maxsize)
-    require_fits(len(data), roomiest.name, roomiest.max_image_bytes)
+    require_fits(received.size, roomiest.name, roomiest.max_image_bytes)
     return _facts(image)
+
+
+async def _inspected(received: Received, keys: list[PublicKey], whose: str, most: int | None) -> Inspected:
+    # In a thread: reading and hashing an image takes long, and other requests must not wait for it.
+    return await asyncio.to_thread(lambda: inspect(received.path.read_bytes(), keys, whose, most))
 
 
 async def publish(
@@ -86,7 +91,7 @@ async def publish(
     """
     product = await product_of(session, who, product_key)
     keys = await trusted_keys(session, product)
-    image = inspect(received.path.read_bytes(), keys, product.name, product.max_image_bytes)
+    image = await _inspected(received, keys, product.name, product.max_image_bytes)
     title = (name or product.name).strip()[:128]
     version = image.version[:64]
     taken = select(DistributionSet.id).where(
