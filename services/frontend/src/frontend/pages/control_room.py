@@ -84,7 +84,9 @@ async def _relay(manager: ManagerClient, path: str, first: Any, render: Callable
         yield render(first)
         while True:
             try:
-                source = await asyncio.wait_for(news.get(), HEARTBEAT_SECONDS)
+                # Not `wait_for`, which can swallow a cancellation that comes with the news (CPython issue 86296).
+                async with asyncio.timeout(HEARTBEAT_SECONDS):
+                    source = await news.get()
             except TimeoutError:
                 yield HEARTBEAT
                 continue
