@@ -17,7 +17,7 @@ from frontend.pages import control_room, devices, overview, products, releases, 
 from frontend.pages.context import Parts
 from frontend.rendering import Renderer, now_ms, query, see
 from frontend.settings import FrontendSettings
-from frontend.view_models.formatting import instant
+from frontend.view_models.formatting import instant, size
 
 log = logging.getLogger(__name__)
 CONNECT_SECONDS = 3.0
@@ -40,7 +40,11 @@ def create_app(settings: FrontendSettings, transport: httpx.AsyncBaseTransport |
 
     app = FastAPI(openapi_url=None, redirect_slashes=False, lifespan=lifespan)
     app.state.parts = Parts(settings, http, Renderer(assets))
-    app.add_middleware(security.SecurityMiddleware)
+    app.add_middleware(
+        security.SecurityMiddleware,
+        form_bytes=settings.max_form_bytes,
+        upload_bytes=settings.max_upload_bytes + security.UPLOAD_OVERHEAD_BYTES,
+    )
 
     @app.get("/static/{fingerprint}/{name:path}")
     async def static(request: Request, fingerprint: str, name: str) -> Response:
@@ -55,6 +59,7 @@ def create_app(settings: FrontendSettings, transport: httpx.AsyncBaseTransport |
     app.add_exception_handler(NotSignedIn, _to_sign_in)
     app.add_exception_handler(Refused, _refused)
     app.add_exception_handler(Unreachable, _unreachable)
+    app.add_exception_handler(security.BodyTooLarge, _too_large)
     app.add_exception_handler(HTTPException, _http)
     app.add_exception_handler(RequestValidationError, _no_such_page)
     app.add_exception_handler(Exception, _broken)
@@ -89,6 +94,12 @@ async def _unreachable(request: Request, error: Exception) -> Response:
         f"Devices in flight go on by themselves. Check the update manager ({error.detail}), then load this page again."
     )
     return _problem(request, 503, "The update manager does not answer", "Nothing was changed.", hint)
+
+
+async def _too_large(request: Request, error: Exception) -> Response:
+    assert isinstance(error, security.BodyTooLarge)
+    text = f"The request holds more than {size(error.limit)}. Nothing was changed."
+    return _problem(request, 413, "Too large", text, "Send less text; images go through the form on the releases page.")
 
 
 async def _http(request: Request, error: Exception) -> Response:

@@ -1,4 +1,5 @@
-"""Who may make the console act: the cross-site gate, the response headers, the session cookie, safe ways back.
+"""Who may make the console act, and how much they may send: the cross-site gate, the limit on bodies, the response
+headers, the session cookie, safe ways back.
 
 The gate needs no token: a browser says in Sec-Fetch-Site where a request comes from, and in Origin when it is served
 over plain HTTP on another name than localhost, where Sec-Fetch-Site is left out (W3C Fetch Metadata, section 2).
@@ -24,6 +25,8 @@ HEADERS: Final = {
     "Referrer-Policy": "same-origin",
     "X-Content-Type-Options": "nosniff",
 }
+UPLOAD: Final = ("POST", "/releases")
+UPLOAD_OVERHEAD_BYTES: Final = 64 * 1024  # what stands around the file of an upload
 REFUSAL: Final = (
     "This request came from another site, so nothing was changed. Open the console in its own tab and try again. "
     "Behind a reverse proxy: let it pass the Host header on unchanged."
@@ -39,11 +42,42 @@ def comes_from_here(headers: Headers) -> bool:
     return origin is not None and urlsplit(origin).netloc == headers.get("host")
 
 
-class SecurityMiddleware:
-    """Refuses cross-site acts with 403 and puts the protective headers on every answer."""
+class BodyTooLarge(Exception):
+    """The request announces, or has sent, more than `limit` bytes."""
 
-    def __init__(self, app: ASGIApp) -> None:
+    def __init__(self, limit: int) -> None:
+        super().__init__(f"more than {limit} bytes")
+        self.limit = limit
+
+
+def bounded(receive: Receive, headers: Headers, limit: int) -> Receive:
+    """`receive` that raises BodyTooLarge as soon as the body is known to pass `limit`, by word or by count.
+
+    Content-Length is believed only when it is too large: a chunked body has none (RFC 9112, section 6.3).
+    """
+    announced = headers.get("content-length", "")
+    taken = limit + 1 if announced.isdecimal() and int(announced) > limit else 0
+
+    async def counted() -> Message:
+        nonlocal taken
+        if taken > limit:
+            raise BodyTooLarge(limit)
+        message = await receive()
+        taken += len(message.get("body", b""))
+        if taken > limit:
+            raise BodyTooLarge(limit)
+        return message
+
+    return counted
+
+
+class SecurityMiddleware:
+    """Refuses cross-site acts with 403, bounds every body, and puts the protective headers on every answer."""
+
+    def __init__(self, app: ASGIApp, form_bytes: int, upload_bytes: int) -> None:
         self._app = app
+        self._form_bytes = form_bytes
+        self._upload_bytes = upload_bytes
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """ASGI."""
@@ -53,16 +87,19 @@ class SecurityMiddleware:
 
         async def guarded(message: Message) -> None:
             if message["type"] == "http.response.start":
-                headers = MutableHeaders(scope=message)
+                own = MutableHeaders(scope=message)
                 for name, value in HEADERS.items():
-                    headers.setdefault(name, value)
-                headers.setdefault("Cache-Control", "private, no-store")
+                    own.setdefault(name, value)
+                own.setdefault("Cache-Control", "private, no-store")
             await send(message)
 
-        if scope["method"] not in SAFE_METHODS and not comes_from_here(Headers(scope=scope)):
+        headers = Headers(scope=scope)
+        if scope["method"] not in SAFE_METHODS and not comes_from_here(headers):
             await PlainTextResponse(REFUSAL, status_code=403)(scope, receive, guarded)
             return
-        await self._app(scope, receive, guarded)
+        upload = (scope["method"], scope["path"]) == UPLOAD
+        limit = self._upload_bytes if upload else self._form_bytes
+        await self._app(scope, bounded(receive, headers, limit), guarded)
 
 
 def cookie_name(request: Request) -> str:

@@ -15,6 +15,7 @@ class FrontendSettings(BaseSettings):
     request_timeout_seconds: float = Field(default=15.0, gt=0, description="Longest wait for an answer.")
     upload_timeout_seconds: float = Field(default=300.0, gt=0, description="Longest wait while an image is handed on.")
     max_upload_bytes: int = Field(default=64 * 1024 * 1024, gt=0, description="Largest image the upload form takes.")
+    max_form_bytes: int = Field(default=256 * 1024, gt=0, description="Largest body of any request but that upload.")
     log_level: str = Field(
         default="INFO",
         validation_alias=AliasChoices("FRONTEND_LOG_LEVEL", "LOG_LEVEL"),

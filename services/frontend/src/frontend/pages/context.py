@@ -12,6 +12,8 @@ from frontend.rendering import Renderer
 from frontend.security import token_of
 from frontend.settings import FrontendSettings
 
+MAX_FIELDS = 50
+MAX_FIELD_BYTES = 64 * 1024
 # Results of a form, told once on the page it leads to; only these words can appear.
 NOTICES = {
     "created": "Rollout created. Nothing moves until it is started.",
@@ -59,9 +61,9 @@ Signed = Annotated[Context, Depends(Context)]
 
 
 async def fields(request: Request) -> dict[str, str]:
-    """The text fields of a posted form; the last of several wins."""
-    form = await request.form()
-    return {name: value for name, value in form.items() if isinstance(value, str)}
+    """The text fields of a posted form; the last of several wins. Files are refused: no form but the upload has one."""
+    async with request.form(max_files=0, max_fields=MAX_FIELDS, max_part_size=MAX_FIELD_BYTES) as form:
+        return {name: value for name, value in form.items() if isinstance(value, str)}
 
 
 Fields = Annotated[dict[str, str], Depends(fields)]

@@ -7,15 +7,15 @@ from starlette.datastructures import UploadFile
 from starlette.responses import Response
 
 from frontend.manager_client import PAGE, Refused, segment
-from frontend.pages.context import Context, Signed
+from frontend.pages.context import MAX_FIELD_BYTES, Context, Signed
 from frontend.rendering import query, see
+from frontend.security import UPLOAD_OVERHEAD_BYTES
 from frontend.view_models import products, releases
 from frontend.view_models.formatting import size
 from frontend.view_models.reading import children, text
 
 router = APIRouter(prefix="/releases")
 LIMIT = 50
-FORM_OVERHEAD_BYTES = 64 * 1024
 SMALLER = "Upload the signed image only, without debug symbols."
 
 
@@ -30,12 +30,14 @@ async def upload(request: Request, context: Signed) -> Response:
     """Hand the file to the inspector; a refusal says what is wrong, where, and how to mend it."""
     limit = context.settings.max_upload_bytes
     length = request.headers.get("content-length", "")
-    if not length.isdecimal() or int(length) > limit + FORM_OVERHEAD_BYTES:
-        verdict = releases.verdict(
-            "", f"The file is larger than {size(limit)}.", {"hint": "Upload the signed image only."}
-        )
+    if not length.isdecimal():
+        return await _show(context, status=411, problem="The upload does not say how large it is.")
+    if int(length) > limit + UPLOAD_OVERHEAD_BYTES:
+        verdict = releases.verdict("", f"The file is larger than {size(limit)}.", {"hint": SMALLER})
         return await _show(context, status=413, verdict=verdict)
-    async with request.form(max_files=1, max_fields=20) as form:
+    # A cookie is only a claim: nothing is spooled to disk for a session the update manager does not know.
+    await context.manager.get("/userinfo")
+    async with request.form(max_files=1, max_fields=20, max_part_size=MAX_FIELD_BYTES) as form:
         file, given = form.get("file"), {name: value for name, value in form.items() if isinstance(value, str)}
         if not isinstance(file, UploadFile) or not file.filename:
             return await _show(context, status=422, problem="Choose the image file first.", given=given)

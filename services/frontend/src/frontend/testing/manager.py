@@ -70,6 +70,7 @@ class FakeManager:
         for method, path, handler in (
             ("POST", "/sessions", self._sign_in),
             ("DELETE", "/sessions/current", self._sign_out),
+            ("GET", "/userinfo", self._user_info),
             ("GET", "/overview", self._overview),
             ("GET", "/targets", self._targets),
             ("GET", "/targets/{controller_id:path}/attributes", self._attributes),
@@ -106,6 +107,9 @@ class FakeManager:
     async def _sign_out(self) -> Response:
         self.tokens.clear()
         return Response(status_code=204)
+
+    async def _user_info(self) -> Json:
+        return {"tenant": "DEFAULT", "username": USERNAME}
 
     async def _overview(self) -> Json:
         versions = Counter((one["targetType"], one["telemetry"]["/3/0/3"]) for one in self.targets)
