@@ -6,9 +6,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from lwm2m_gateway.sessions import causes, events, journey
-from lwm2m_gateway.sessions.journey import Journey, Pace
+from lwm2m_gateway.sessions import causes, events, journey, records
 from lwm2m_gateway.sessions.phases import FINAL, TRANSITIONS, Phase
+from lwm2m_gateway.sessions.records import Journey, Pace
 from lwm2m_gateway.sessions.versions import same_version
 
 PACE = Pace(soak=10, silence=1000, reboot=300, ask_again=30)
@@ -20,7 +20,7 @@ class Story:
 
     def __init__(self) -> None:
         self.now = 1000.0
-        self.told: list[journey.Feedback] = []
+        self.told: list[records.Feedback] = []
         self.effects: list[events.Effect] = []
         self.journey, effects = journey.begin(7, NEW, "http://x/a", "ab" * 32, 1000, self.now, PACE)
         self._note(effects)
@@ -36,8 +36,8 @@ class Story:
         before = self.journey.phase
         self.journey, effects = journey.step(self.journey, event, self.now, PACE)
         assert self.journey.phase == before or self.journey.phase in _reachable(before)
-        assert len(journey.encode(self.journey)) < 1024
-        assert journey.decode(journey.encode(self.journey)) == self.journey
+        assert len(records.encode(self.journey)) < 1024
+        assert records.decode(records.encode(self.journey)) == self.journey
         self._note(effects)
         return self
 
@@ -286,3 +286,83 @@ def test_a_rollback_is_seen_although_the_gateway_died_with_the_register() -> Non
     # One that has not yet reset is left alone.
     story = Story().rebooting().then(events.Contact(), 1).reads(3, OLD)
     assert story.journey.phase == Phase.REBOOTING
+
+
+def executes(story: Story) -> int:
+    return sum(isinstance(effect, events.ExecuteUpdate) for effect in story.effects)
+
+
+@pytest.mark.parametrize("answered", [True, None])
+def test_a_device_that_never_heard_execute_is_told_again(answered: bool | None) -> None:
+    story = Story().offered().then(events.Observed(state=2)).then(events.Executed(answered))
+    # At once proves nothing: the reset may still come.
+    story.then(events.Contact(), 1).reads(2, OLD)
+    assert (story.journey.phase, executes(story)) == (Phase.REBOOTING, 1)
+    story.then(events.Contact(), PACE.ask_again).reads(2, OLD)
+    assert (story.journey.phase, executes(story)) == (Phase.DOWNLOADED, 2)
+    story.then(events.Executed(True, "2.04")).then(events.Registered(), 20).reads(0, NEW)
+    story.then(events.Tick(), PACE.soak).reads(0, NEW)
+    assert story.journey.phase == Phase.SUCCEEDED
+    assert [told.execution for told in story.told] == ["proceeding", "downloaded", "proceeding", "closed"]
+
+
+def test_an_unanswered_execute_is_looked_after_without_waiting_for_an_update() -> None:
+    for answered, asks in ((None, True), (True, False)):
+        story = Story().offered().then(events.Observed(state=2)).then(events.Executed(answered))
+        story.effects.clear()
+        story.then(events.Tick(), PACE.ask_again)
+        # One that has heard it is busy with its reboot, and is left alone.
+        assert story.wants(events.ReadFirmware) == asks
+
+
+def test_a_device_that_rebooted_before_it_heard_execute_is_told_again() -> None:
+    story = Story().rebooting().then(events.Registered(), 2).reads(2, OLD)
+    assert (story.journey.phase, executes(story)) == (Phase.VERIFYING, 1)
+    story.then(events.Tick(), PACE.ask_again).reads(2, OLD)
+    assert (story.journey.phase, executes(story)) == (Phase.DOWNLOADED, 2)
+    # The next time it does reboot, and what it showed before is no longer held against it.
+    story.then(events.Executed(None)).then(events.Registered(), 20).reads(0, OLD)
+    assert story.journey.phase == Phase.VERIFYING
+    assert story.then(events.Tick(), PACE.ask_again).reads(0, OLD).journey.phase == Phase.ROLLED_BACK
+
+
+@pytest.mark.parametrize("came_back", [events.Contact(), events.Registered()])
+def test_a_device_that_never_installs_its_image_is_given_up(came_back: events.Event) -> None:
+    story = Story().offered().then(events.Observed(state=2))
+    for _ in range(journey.MAX_OFFERS * 2):
+        story.then(events.Executed(None)).then(came_back, PACE.ask_again).reads(2, OLD)
+        if story.journey.phase in FINAL:
+            break
+    assert story.journey.phase == Phase.FAILED
+    assert story.told[-1].details[0] == f"cause: {causes.DEVICE_REFUSED}"
+    assert executes(story) < journey.MAX_OFFERS
+
+
+@pytest.mark.parametrize("answered", [True, None])
+@pytest.mark.parametrize("first", [events.Contact(), events.Registered()])
+def test_a_device_that_only_says_it_lives_does_not_keep_its_reboot_waiting_for_ever(
+    answered: bool | None, first: events.Event
+) -> None:
+    story = Story().offered().then(events.Observed(state=2)).then(events.Executed(answered)).then(first)
+    for _ in range(20):
+        # It answers half of what it is asked, and never which version it runs.
+        story.then(events.Contact(), 100).then(events.Observed(result=0)).then(events.Tick())
+        if story.journey.phase in FINAL:
+            break
+    assert story.told[-1].details[0] == f"cause: {causes.DEVICE_SILENT}"
+
+
+def test_a_trial_may_last_longer_than_a_reboot() -> None:
+    patient = replace(PACE, soak=PACE.reboot * 3)
+    going = Story().rebooting().then(events.Registered()).journey
+    going, _ = journey.step(going, events.Observed(0, 0, NEW), 2000, patient)
+    going, _ = journey.step(going, events.Tick(), 2000 + PACE.reboot * 2, patient)
+    assert going.phase == Phase.VERIFYING
+    going, _ = journey.step(going, events.Observed(0, 0, NEW), 2000 + patient.soak, patient)
+    assert going.phase == Phase.SUCCEEDED
+
+
+def test_time_in_which_no_gateway_listened_is_not_held_against_the_device() -> None:
+    going = records.resumed(Story().rebooting().journey, 9000, PACE)
+    assert journey.step(going, events.Tick(), 9001, PACE)[0].phase == Phase.REBOOTING
+    assert journey.step(going, events.Tick(), 9000 + PACE.reboot, PACE)[0].phase == Phase.FAILED

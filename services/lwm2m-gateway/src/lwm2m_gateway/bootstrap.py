@@ -12,7 +12,7 @@ from lwm2m_gateway.adapters.store import Store
 from lwm2m_gateway.coap.devices import Devices, observed_paths
 from lwm2m_gateway.coap.face import Face
 from lwm2m_gateway.coap.registration_interface import serve as serve_registrations
-from lwm2m_gateway.sessions.journey import Journey, Pace
+from lwm2m_gateway.sessions.records import Journey, Pace
 from lwm2m_gateway.sessions.registrations import Registration
 from lwm2m_gateway.settings import GatewaySettings
 from lwm2m_gateway.shell.gateway import Gateway

@@ -92,7 +92,7 @@ class DdiClient:
         return int(answer.json()["cancelAction"]["stopId"]) if answer.status_code == 200 else None
 
     async def feedback(self, endpoint: str, action_id: int, feedback: Any) -> None:
-        """Deliver one feedback (`sessions.journey.Feedback`); an action closed or unknown counts as delivered."""
+        """Deliver one feedback (`sessions.records.Feedback`); an action closed or unknown counts as delivered."""
         kind = "cancelAction" if feedback.cancel else "deploymentBase"
         body = {
             "id": str(action_id),

@@ -14,9 +14,8 @@ from typing import Any, Final
 
 import redis.asyncio as redis
 
-from lwm2m_gateway.sessions import journey as journeys
-from lwm2m_gateway.sessions import registrations
-from lwm2m_gateway.sessions.journey import Journey
+from lwm2m_gateway.sessions import records, registrations
+from lwm2m_gateway.sessions.records import Journey
 from lwm2m_gateway.sessions.registrations import Registration
 
 logger = logging.getLogger(__name__)
@@ -51,7 +50,7 @@ class Store:
 
     def keep_journey(self, endpoint: str, journey: Journey) -> None:
         """Store where a device is on its way; an ended journey is forgotten."""
-        self._put(_JOURNEY + endpoint, None if journey.over else (journeys.encode(journey), JOURNEY_SECONDS))
+        self._put(_JOURNEY + endpoint, None if journey.over else (records.encode(journey), JOURNEY_SECONDS))
 
     def drop_journey(self, endpoint: str) -> None:
         """Forget a journey."""
@@ -103,7 +102,7 @@ class Store:
                 if name.startswith(_REGISTRATION):
                     found.append(registrations.decode(text))
                 elif name.startswith(_JOURNEY):
-                    going[name.removeprefix(_JOURNEY)] = journeys.decode(text)
+                    going[name.removeprefix(_JOURNEY)] = records.decode(text)
             except (ValueError, KeyError, TypeError):
                 logger.warning("stored state cannot be read, it is left out", extra={"key": name})
         return found, going

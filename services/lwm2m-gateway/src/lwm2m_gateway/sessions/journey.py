@@ -10,11 +10,10 @@ Effects that need the device may be dropped by the shell when it sleeps or does 
 again for what the phase needs. Feedback waits inside the journey until it is delivered, so a killed gateway loses none.
 """
 
-import json
-from dataclasses import asdict, dataclass, replace
-from typing import Any, Final
+from dataclasses import replace
+from typing import Final
 
-from lwm2m.firmware import State, result_text
+from lwm2m.firmware import State
 from lwm2m_gateway.sessions import causes
 from lwm2m_gateway.sessions.events import (
     CancelRequested,
@@ -37,59 +36,12 @@ from lwm2m_gateway.sessions.events import (
     UriWritten,
 )
 from lwm2m_gateway.sessions.phases import FINAL, TEXTS, TRANSITIONS, IllegalMove, Phase
+from lwm2m_gateway.sessions.records import Feedback, Journey, Pace
 from lwm2m_gateway.sessions.versions import same_version
 
 MAX_OFFERS: Final = 8
-
-
-@dataclass(frozen=True, slots=True)
-class Feedback:
-    """One DDI feedback: `execution` and `finished` as DDI spells them; details in order."""
-
-    execution: str
-    finished: str
-    details: tuple[str, ...] = ()
-    cancel: bool = False
-
-
-@dataclass(frozen=True, slots=True)
-class Pace:
-    """How patient a journey is; seconds."""
-
-    soak: float = 60.0
-    silence: float = 3600.0
-    reboot: float = 900.0
-    ask_again: float = 30.0
-
-
-@dataclass(frozen=True, slots=True)
-class Journey:
-    """Small, plain, serialisable. Times are epoch seconds; `url` is the upstream's, `token` the ticket's."""
-
-    action_id: int
-    version: str
-    url: str
-    sha256: str
-    size: int
-    phase: Phase = Phase.ASSIGNED
-    attempt: int = 1
-    offers: int = 0
-    offered_at: float = 0.0
-    token: str = ""
-    old_version: str = ""
-    state: int | None = None
-    result: int | None = None
-    new_seen_at: float = 0.0
-    old_seen: bool = False
-    deadline: float = 0.0
-    wake_at: float = 0.0
-    feedback: tuple[Feedback, ...] = ()
-
-    @property
-    def over(self) -> bool:
-        """Ended, and nothing is left to tell."""
-        return self.phase in FINAL and not self.feedback
-
+# Who waits for a reboot waits no longer because the device talks: it may talk without ever having heard the Execute.
+_TIMED: Final = frozenset({Phase.REBOOTING, Phase.VERIFYING})
 
 Step = tuple[Journey, tuple[Effect, ...]]
 
@@ -129,6 +81,11 @@ def _move(journey: Journey, phase: Phase, now: float, wait: float, text: str = "
     return replace(journey, phase=phase, deadline=now + wait), (ReportPhase(text or TEXTS[phase]),)
 
 
+def _alive(journey: Journey, now: float, pace: Pace) -> float:
+    """The deadline of a device that has just been heard."""
+    return journey.deadline if journey.phase in _TIMED else max(journey.deadline, now + pace.silence)
+
+
 def _then(outcome: Step, *more: Effect) -> Step:
     return outcome[0], outcome[1] + more
 
@@ -142,7 +99,7 @@ def _tell(outcome: Step, feedback: Feedback) -> Step:
 
 
 def _contact(journey: Journey, booted: bool, now: float, pace: Pace) -> Step:
-    journey = replace(journey, deadline=max(journey.deadline, now + pace.silence), wake_at=now + pace.ask_again)
+    journey = replace(journey, deadline=_alive(journey, now, pace), wake_at=now + pace.ask_again)
     resend: tuple[Effect, ...] = (DeliverFeedback(),) if journey.feedback else ()
     if booted and journey.phase in (Phase.EXECUTING, Phase.REBOOTING):
         if journey.phase == Phase.EXECUTING:
@@ -157,7 +114,7 @@ def _observed(journey: Journey, seen: Observed, now: float, pace: Pace) -> Step:
         journey,
         state=journey.state if seen.state is None else seen.state,
         result=journey.result if seen.result is None else seen.result,
-        deadline=max(journey.deadline, now + pace.silence) if journey.phase != Phase.REBOOTING else journey.deadline,
+        deadline=_alive(journey, now, pace),
     )
     match journey.phase:
         case Phase.ASSIGNED:
@@ -226,7 +183,7 @@ def _failed_download(journey: Journey, result: int, now: float, pace: Pace) -> S
 def _offer_again(journey: Journey, text: str, now: float, pace: Pace) -> Step:
     if journey.offers >= MAX_OFFERS:
         return _fail(journey, causes.DOWNLOAD_FAILED, f"{journey.offers} offers led to no download", now)
-    again = replace(journey, state=None, result=None)
+    again = replace(journey, state=None, result=None, executed_at=0.0)
     moved = _move(again, Phase.ASSIGNED, now, pace.silence, text)
     return _then(moved, ObserveFirmware(), OfferPackage())
 
@@ -281,9 +238,14 @@ def _executed(journey: Journey, answer: Executed, now: float, pace: Pace) -> Ste
         if refused.offers >= MAX_OFFERS:
             return _fail(executing, causes.DEVICE_REFUSED, f"the device refused Update with {answer.code}", now)
         return refused, (ReportPhase(f"the device refused Update with {answer.code}, asking again"), ReadFirmware())
-    moved = _move(executing, Phase.REBOOTING, now, pace.reboot)
-    told = Feedback("proceeding", "none", ("update ordered, the device reboots",))
-    return _tell((moved[0], effects + moved[1]), told)
+    # Unheard, or rebooted before it could answer: which of the two, a read tells, if the device hears that one.
+    wait = pace.reboot if answer.accepted else max(pace.reboot, pace.silence)
+    moved = _move(executing, Phase.REBOOTING, now, wait)
+    ordered = replace(moved[0], executed_at=now, wake_at=moved[0].deadline if answer.accepted else now + pace.ask_again)
+    outcome = (ordered, effects + moved[1])
+    if journey.executed_at:
+        return outcome
+    return _tell(outcome, Feedback("proceeding", "none", ("update ordered, the device reboots",)))
 
 
 def _rebooting(journey: Journey, seen: Observed, now: float, pace: Pace) -> Step:
@@ -295,7 +257,25 @@ def _rebooting(journey: Journey, seen: Observed, now: float, pace: Pace) -> Step
         moved, effects = _move(journey, Phase.VERIFYING, now, pace.reboot)
         outcome = _verifying(moved, seen, now, pace)
         return outcome[0], effects + outcome[1]
+    if seen.version is not None and seen.state == State.DOWNLOADED:
+        return _execute_again(journey, now, pace)
     return journey, ()
+
+
+def _execute_again(journey: Journey, now: float, pace: Pace) -> Step:
+    """The image waits and the device does not run it: Execute was lost, or it rebooted for a reason of its own."""
+    patient_until = journey.executed_at + pace.ask_again
+    if now < patient_until:
+        # The reset may still come.
+        return replace(journey, wake_at=patient_until), ()
+    if journey.offers + 1 >= MAX_OFFERS:
+        text = "the device keeps the image and does not install it, however often it is told to"
+        return _fail(journey, causes.DEVICE_REFUSED, text, now)
+    again = replace(journey, offers=journey.offers + 1, old_seen=False, wake_at=now + pace.ask_again)
+    moved = _move(
+        again, Phase.DOWNLOADED, now, pace.silence, "the device has not installed its image, telling it again"
+    )
+    return _then(moved, ObserveFirmware(), ExecuteUpdate())
 
 
 def _verifying(journey: Journey, seen: Observed, now: float, pace: Pace) -> Step:
@@ -304,7 +284,8 @@ def _verifying(journey: Journey, seen: Observed, now: float, pace: Pace) -> Step
     result = journey.result or 0
     if same_version(seen.version, journey.version):
         if not journey.new_seen_at:
-            soaking = replace(journey, new_seen_at=now, wake_at=now + pace.soak)
+            until = now + pace.soak
+            soaking = replace(journey, new_seen_at=now, wake_at=until, deadline=until + pace.silence)
             text = f"the device runs {seen.version} on trial; it counts as updated after {pace.soak:.0f} s"
             return soaking, (ReportPhase(text),)
         if now < journey.new_seen_at + pace.soak:
@@ -313,12 +294,15 @@ def _verifying(journey: Journey, seen: Observed, now: float, pace: Pace) -> Step
         return _tell(_then(moved, RevokeTicket()), Feedback("closed", "success", (f"runs {seen.version}",)))
     if result >= 2:
         return _fail(journey, causes.cause_of(result), causes.text_of(result), now)
+    if seen.state == State.DOWNLOADED and not journey.new_seen_at:
+        return _execute_again(journey, now, pace)
     if journey.old_version and not same_version(seen.version, journey.old_version):
         text = f"the device runs {seen.version}, expected {journey.version}"
         return _fail(journey, causes.WRONG_VERSION, text, now)
     if not journey.new_seen_at and not journey.old_seen:
         # Once is no proof: the Update or late notification of a device that is about to reboot looks the same.
-        return replace(journey, old_seen=True, wake_at=now + pace.ask_again), ()
+        patient = max(journey.deadline, now + pace.silence)
+        return replace(journey, old_seen=True, wake_at=now + pace.ask_again, deadline=patient), ()
     return _rolled_back(journey, seen.version, now)
 
 
@@ -362,26 +346,4 @@ def _tick(journey: Journey, now: float, pace: Pace) -> Step:
     resend: tuple[Effect, ...] = (DeliverFeedback(),) if journey.feedback else ()
     if now < journey.wake_at:
         return journey, resend
-    asked = replace(journey, wake_at=now + pace.ask_again)
-    if journey.phase == Phase.REBOOTING:
-        return asked, resend
-    return asked, (*resend, ReadFirmware())
-
-
-def encode(journey: Journey) -> str:
-    """JSON for Redis; under 1 KiB (a test holds it)."""
-    return json.dumps(asdict(journey), separators=(",", ":"))
-
-
-def decode(text: str | bytes) -> Journey:
-    """Inverse of `encode`; raises ValueError, KeyError or TypeError for what another release wrote."""
-    record: dict[str, Any] = json.loads(text)
-    record["phase"] = Phase(record["phase"])
-    record["feedback"] = tuple(Feedback(**{**item, "details": tuple(item["details"])}) for item in record["feedback"])
-    return Journey(**record)
-
-
-def describe(journey: Journey) -> str:
-    """One line for logs."""
-    result = "" if journey.result is None else f", {result_text(journey.result)}"
-    return f"action {journey.action_id} {journey.phase}{result}"
+    return replace(journey, wake_at=now + pace.ask_again), (*resend, ReadFirmware())

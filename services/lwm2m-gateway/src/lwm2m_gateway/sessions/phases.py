@@ -25,14 +25,15 @@ FINAL: Final = frozenset({Phase.SUCCEEDED, Phase.FAILED, Phase.ROLLED_BACK, Phas
 _GIVE_UP: Final = frozenset({Phase.FAILED, Phase.CANCELLED})
 
 TRANSITIONS: Final[dict[Phase, frozenset[Phase]]] = {
-    Phase.ASSIGNED: frozenset({Phase.OFFERED, Phase.SUCCEEDED, Phase.REBOOTING}) | _GIVE_UP,
+    Phase.ASSIGNED: frozenset({Phase.OFFERED, Phase.SUCCEEDED}) | _GIVE_UP,
     # Back to ASSIGNED is a new attempt: the device lost its state or the transfer failed in a way worth repeating.
     Phase.OFFERED: frozenset({Phase.DOWNLOADING, Phase.DOWNLOADED, Phase.REBOOTING, Phase.ASSIGNED}) | _GIVE_UP,
     Phase.DOWNLOADING: frozenset({Phase.DOWNLOADED, Phase.REBOOTING, Phase.ASSIGNED}) | _GIVE_UP,
     Phase.DOWNLOADED: frozenset({Phase.EXECUTING, Phase.REBOOTING, Phase.ASSIGNED}) | _GIVE_UP,
-    Phase.EXECUTING: frozenset({Phase.REBOOTING, Phase.DOWNLOADED, Phase.ASSIGNED, Phase.FAILED}),
+    Phase.EXECUTING: frozenset({Phase.REBOOTING, Phase.DOWNLOADED, Phase.FAILED}),
+    # Back to DOWNLOADED is a new Execute: the last one was not heard.
     Phase.REBOOTING: frozenset({Phase.VERIFYING, Phase.DOWNLOADED, Phase.FAILED}),
-    Phase.VERIFYING: frozenset({Phase.SUCCEEDED, Phase.FAILED, Phase.ROLLED_BACK, Phase.DOWNLOADED, Phase.REBOOTING}),
+    Phase.VERIFYING: frozenset({Phase.SUCCEEDED, Phase.FAILED, Phase.ROLLED_BACK, Phase.DOWNLOADED}),
     Phase.SUCCEEDED: frozenset(),
     Phase.FAILED: frozenset(),
     Phase.ROLLED_BACK: frozenset(),

@@ -9,7 +9,7 @@ from typing import Final
 from lwm2m import registration as wire
 from lwm2m_gateway.coap.devices import Devices
 from lwm2m_gateway.sessions import events, registrations
-from lwm2m_gateway.sessions.journey import Journey
+from lwm2m_gateway.sessions.records import Journey
 from lwm2m_gateway.sessions.registrations import HouseFull, Registration
 from lwm2m_gateway.shell.session import Session, Surroundings
 

@@ -17,8 +17,8 @@ from lwm2m_gateway.adapters.ddi_client import DdiClient, DdiUnavailable, Deploym
 from lwm2m_gateway.adapters.queues import Uplink
 from lwm2m_gateway.adapters.store import Store
 from lwm2m_gateway.coap.devices import Devices, NoAnswer, Values
-from lwm2m_gateway.sessions import events, journey
-from lwm2m_gateway.sessions.journey import Journey, Pace
+from lwm2m_gateway.sessions import events, journey, records
+from lwm2m_gateway.sessions.records import Journey, Pace
 from lwm2m_gateway.sessions.registrations import Registration
 from lwm2m_gateway.shell.values import ATTRIBUTES, FIRMWARE_VERSION, as_text, as_texts, observed
 
@@ -206,7 +206,7 @@ class Session:
             await self._step(events.CancelRequested())
             return
         # Never begun here (or forgotten with Redis): nothing has to be undone on the device.
-        cancelled = journey.Feedback("closed", "success", ("cancelled before the device was told",), cancel=True)
+        cancelled = records.Feedback("closed", "success", ("cancelled before the device was told",), cancel=True)
         await self._around.ddi.feedback(self.registration.endpoint, action_id, cancelled)
 
     async def _deploy(self, wanted: Deployment) -> None:
@@ -214,7 +214,7 @@ class Session:
             return
         if not self.registration.has(5):
             text = "the device does not announce the firmware object (5)"
-            refused = journey.Feedback("closed", "failure", ("cause: device_refused", text))
+            refused = records.Feedback("closed", "failure", ("cause: device_refused", text))
             await self._around.ddi.feedback(self.registration.endpoint, wanted.action_id, refused)
             return
         if self.journey is not None:
