@@ -1,5 +1,6 @@
 """Rollouts over the Management API: planned, refused, started, paused, resumed, stopped, watched to their end."""
 
+import asyncio
 import json
 from typing import Any
 
@@ -9,9 +10,13 @@ from fastapi import FastAPI
 
 from softdevice.images import SigningKey, small_image
 from update_manager.adapters.db.session import Database
+from update_manager.application import principal
+from update_manager.entrypoints.mgmt import rollouts
 from update_manager.testing import (
+    PASSWORD,
     TENANT,
     TOKEN,
+    USERNAME,
     make_plain_set,
     make_product,
     make_rollout,
@@ -284,3 +289,33 @@ async def test_progress_streams_until_the_end(
                 await step_all(database)
     assert seen == [("progress", "ready"), ("progress", "running"), ("progress", "finished"), ("end", "")]
     assert (await operator.get(f"{ROLLOUTS}/999999/events")).status_code == 404
+
+
+@pytest.mark.parametrize("way", ["signed out", "new password"])
+async def test_a_stream_ends_with_the_session_it_was_opened_with(
+    app: FastAPI, operator: httpx.AsyncClient, database: Database, monkeypatch: pytest.MonkeyPatch, way: str
+) -> None:
+    monkeypatch.setattr(rollouts, "LIVE_SECONDS", 0.02)
+    monkeypatch.setattr(rollouts, "HEARTBEAT_ROUNDS", 1)
+    await make_targets(operator, "a")
+    rollout = await make_rollout(operator, await make_plain_set(operator))
+    credentials = {"username": USERNAME, "password": PASSWORD}
+    opened = ok(await operator.post("/rest/v1/sessions", json=credentials), 201)
+    headers = {"Authorization": f"Bearer {opened['token']}"}
+    async with (
+        serving(app) as url,
+        httpx.AsyncClient(timeout=20, trust_env=False, headers=headers) as client,
+        client.stream("GET", f"{url}{ROLLOUTS}/{rollout}/events") as stream,
+    ):
+        lines = stream.aiter_lines()
+        for _ in range(3 * rollouts.CHECK_ROUNDS):  # as long as it lasts
+            assert await anext(lines) is not None
+        if way == "signed out":
+            ok(await client.delete(f"{url}/rest/v1/sessions/current"), 204)
+        else:
+            async with database.write() as session:
+                await principal.set_password(session, TENANT, USERNAME, "another password")
+        async with asyncio.timeout(10):
+            left = [line async for line in lines]
+        assert "event: end" not in left, "the rollout has not ended"
+        assert (await client.get(f"{url}{ROLLOUTS}/{rollout}/events")).status_code == 401

@@ -5,7 +5,7 @@ import json
 from collections.abc import AsyncIterator
 from typing import Any, Final
 
-from fastapi import APIRouter, Response
+from fastapi import APIRouter, Request, Response
 from fastapi.responses import StreamingResponse
 from sqlalchemy import func, select
 from sqlalchemy.ext.asyncio import AsyncSession
@@ -15,19 +15,20 @@ from update_manager.adapters.db import tables as t
 from update_manager.application import progress, releases, rollouts
 from update_manager.application.principal import Principal, audit
 from update_manager.domain.rollouts import RolloutStatus
-from update_manager.entrypoints.dependencies import Operator, PageDep, Parts, PartsDep, listing
+from update_manager.entrypoints.dependencies import Operator, PageDep, Parts, PartsDep, listing, require_operator
 from update_manager.entrypoints.mgmt.links import links
 from update_manager.entrypoints.mgmt.reading import paged
 from update_manager.entrypoints.mgmt.rollout_bodies import ChangeBody, RolloutBody
 from update_manager.entrypoints.mgmt.shapes import audit as audit_fields
 from update_manager.entrypoints.mgmt.shapes import compact, millis
 from update_manager.entrypoints.mgmt.targets import page_of
-from update_manager.errors import IllegalRolloutState, NotFound
+from update_manager.errors import IllegalRolloutState, NotAuthenticated, NotFound, TooManyTries
 
 router = APIRouter(prefix="/rollouts", tags=["Rollouts"])
 
 LIVE_SECONDS = 1.0
 HEARTBEAT_ROUNDS = 15
+CHECK_ROUNDS = 10
 # hawkBit writes these words in lower case.
 STATUS_WORDS: Final = ("running", "notStarted", "scheduled", "cancelled", "finished", "error")
 
@@ -255,17 +256,30 @@ async def get_progress(who: Operator, parts: PartsDep, identifier: int) -> dict[
     return await _progress(parts, who, identifier)
 
 
+async def _still_in(request: Request, parts: Parts) -> bool:
+    try:
+        await require_operator(request, parts)
+    except (NotAuthenticated, TooManyTries):
+        return False
+    return True
+
+
 @router.get("/{identifier}/events")
-async def live(who: Operator, parts: PartsDep, identifier: int) -> StreamingResponse:
-    """Server-sent events: `progress` with the same JSON whenever it changed, `end` when the rollout has ended."""
+async def live(request: Request, who: Operator, parts: PartsDep, identifier: int) -> StreamingResponse:
+    """Server-sent events: `progress` with the same JSON whenever it changed, `end` when the rollout has ended.
+
+    The stream ends without a word when the session it was opened with has ended; asking again is answered 401.
+    """
     await _progress(parts, who, identifier)  # 404 as a status, not inside the stream
 
     async def stream() -> AsyncIterator[str]:
         last, rounds = "", 0
         while True:
+            rounds += 1
+            if rounds % CHECK_ROUNDS == 0 and not await _still_in(request, parts):
+                return
             shown = await _progress(parts, who, identifier)
             text = json.dumps(shown)
-            rounds += 1
             if text != last:
                 last = text
                 yield f"event: progress\ndata: {text}\n\n"
