@@ -107,15 +107,25 @@ async def test_one_statement_leaves_one_slip_however_many_rows(operator: httpx.A
         assert await session.scalar(text("SELECT sum(finished) FROM rollout_tally")) == 0
 
 
+@pytest.mark.parametrize(("kind", "last_word"), [("forced", "closed"), ("downloadonly", "downloaded")])
 async def test_a_rollout_under_way_is_counted_anew_when_the_counts_come_with_an_upgrade(
-    operator: httpx.AsyncClient, gateway: httpx.AsyncClient, database: Database, migrated_url: str
+    operator: httpx.AsyncClient,
+    gateway: httpx.AsyncClient,
+    database: Database,
+    migrated_url: str,
+    kind: str,
+    last_word: str,
 ) -> None:
+    async def finish(name: str) -> None:
+        device = Device(gateway, name)
+        ok(await device.feedback(await device.assigned() or 0, last_word, "success"), 200)
+
     await make_fleet(database, 9, "d")
-    rollout = await make_rollout(operator, await make_plain_set(operator), amountGroups=3)
+    rollout = await make_rollout(operator, await make_plain_set(operator), amountGroups=3, type=kind)
     await step_all(database)
     ok(await operator.post(f"/rest/v1/rollouts/{rollout}/start"), 204)
     await step_all(database)
-    await Device(gateway, "d-000001").finish()
+    await finish("d-000001")
     await Device(gateway, "d-000002").finish("failure")
     before = await require_true_counts(database, rollout)
     await database.close()
@@ -123,5 +133,5 @@ async def test_a_rollout_under_way_is_counted_anew_when_the_counts_come_with_an_
         await asyncio.to_thread(walk, configuration(migrated_url), revision)
     assert await require_true_counts(database, rollout) == before
     assert before["started"] == 3 and before["finished"] == 1 and before["error"] == 1
-    await Device(gateway, "d-000003").finish()
+    await finish("d-000003")
     assert await step_all(database) == ["d-000004", "d-000005", "d-000006"], "and it goes on where it was"

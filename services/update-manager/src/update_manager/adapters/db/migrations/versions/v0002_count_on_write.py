@@ -8,15 +8,16 @@ down_revision = "0001"
 branch_labels = None
 depends_on = None
 
-COUNTS = ("started", "finished", "error", "cancelled", "already_installed")
-# A row's share of each count; a download-only action has done its work when the bytes are there.
-SHARES = """
-    sum(sign),
-    coalesce(sum(sign) FILTER (WHERE status = 'finished' OR (status = 'downloaded' AND NOT active)), 0),
-    coalesce(sum(sign) FILTER (WHERE status = 'error'), 0),
-    coalesce(sum(sign) FILTER (WHERE status = 'canceled'), 0),
-    coalesce(sum(sign) FILTER (WHERE already_installed), 0)
-"""
+# What is counted of a group's actions, besides how many there are: by the triggers from now on, once of what was there.
+COUNTED = {
+    # A download-only action has done its work when the bytes are there.
+    "finished": "status = 'finished' OR (status = 'downloaded' AND NOT active)",
+    "error": "status = 'error'",
+    "cancelled": "status = 'canceled'",
+    "already_installed": "already_installed",
+}
+COUNTS = ("started", *COUNTED)
+SHARES = ", ".join(("sum(sign)", *(f"coalesce(sum(sign) FILTER (WHERE {one}), 0)" for one in COUNTED.values())))
 COLUMNS = "rollout_id, rollout_group_id, status, active, already_installed"
 SIDES = {
     "insert": ((1, "new_rows"),),
@@ -79,10 +80,9 @@ def upgrade() -> None:
     op.drop_index("ix_rollout_target_group_id", table_name="rollout_target")
     # The triggers come first: making them locks out writers, so what is counted below is all there is.
     _create_triggers()
+    there = ", ".join(("count(*)", *(f"count(*) FILTER (WHERE {one})" for one in COUNTED.values())))
     op.execute(
-        "UPDATE rollout_group SET (started, finished, error, cancelled, already_installed, started_up_to) = "
-        "(SELECT count(*), count(*) FILTER (WHERE status = 'finished'), count(*) FILTER (WHERE status = 'error'), "
-        "count(*) FILTER (WHERE status = 'canceled'), count(*) FILTER (WHERE already_installed), "
+        f"UPDATE rollout_group SET ({', '.join(COUNTS)}, started_up_to) = (SELECT {there}, "  # noqa: S608
         "coalesce(max(target_id), 0) FROM action WHERE action.rollout_group_id = rollout_group.id)"
     )
     op.execute(
