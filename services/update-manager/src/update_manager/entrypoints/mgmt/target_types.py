@@ -45,6 +45,19 @@ async def _find(session: AsyncSession, who: Principal, identifier: int) -> t.Tar
     return await one(session, who, t.TargetType, identifier, "target type")
 
 
+async def _add(session: AsyncSession, who: Principal, row: t.TargetType | t.SigningKey, taken: str) -> None:
+    row.tenant_id, row.created_by, row.last_modified_by = who.tenant_id, who.username, who.username
+    session.add(row)
+    await _flush(session, taken)
+
+
+async def _flush(session: AsyncSession, taken: str) -> None:
+    try:
+        await session.flush()
+    except IntegrityError as error:
+        raise AlreadyExists(taken) from error
+
+
 @router.get("")
 async def list_types(who: Operator, parts: PartsDep, page: PageDep) -> dict[str, Any]:
     """Products."""
@@ -69,20 +82,13 @@ async def create_types(
             if name is None:
                 raise ConstraintViolation("a target type needs a name or a key")
             row = t.TargetType(
-                tenant_id=who.tenant_id,
                 key=new.key or name[:64],
                 name=name,
                 description=new.description,
                 colour=new.colour,
                 max_image_bytes=new.max_image_bytes,
-                created_by=who.username,
-                last_modified_by=who.username,
             )
-            session.add(row)
-            try:
-                await session.flush()
-            except IntegrityError as error:
-                raise AlreadyExists(f"there is a target type {name!r} already; nothing was created") from error
+            await _add(session, who, row, f"there is a target type {name!r} already; nothing was created")
             await _add_compatible(session, who, row.id, new.compatible)
             await products.adopt(session, row)
             audit(session, who, "create", "targettype", row.id, name)
@@ -114,10 +120,7 @@ async def change_type(who: Operator, parts: PartsDep, identifier: int, body: Typ
                 setattr(row, name, value)
         row.last_modified_by = who.username
         audit(session, who, "change", "targettype", identifier)
-        try:
-            await session.flush()
-        except IntegrityError as error:
-            raise AlreadyExists(f"there is a target type {body.name!r} already") from error
+        await _flush(session, f"there is a target type {body.name!r} already")
         await session.refresh(row)
         return shapes.target_type(row)
 
@@ -127,11 +130,8 @@ async def delete_type(who: Operator, parts: PartsDep, identifier: int) -> Respon
     """Delete a product nobody uses; 409 otherwise."""
     async with parts.database.write() as session:
         row = await _find(session, who, identifier)
-        try:
-            await session.delete(row)
-            await session.flush()
-        except IntegrityError as error:
-            raise AlreadyExists("targets or releases use this target type; it cannot be deleted") from error
+        await session.delete(row)
+        await _flush(session, "targets or releases use this target type; it cannot be deleted")
         audit(session, who, "delete", "targettype", identifier)
     return Response(status_code=204)
 
@@ -206,20 +206,13 @@ async def add_key(who: Operator, parts: PartsDep, identifier: int, body: KeyBody
     async with parts.database.write() as session:
         await _find(session, who, identifier)
         row = t.SigningKey(
-            tenant_id=who.tenant_id,
             target_type_id=identifier,
             name=body.name,
             algorithm=key.algorithm,
             public_key_pem=body.public_key_pem,
             fingerprint=key.fingerprint,
-            created_by=who.username,
-            last_modified_by=who.username,
         )
-        session.add(row)
-        try:
-            await session.flush()
-        except IntegrityError as error:
-            raise AlreadyExists("this product trusts that key already") from error
+        await _add(session, who, row, "this product trusts that key already")
         audit(session, who, "trust", "signingkey", row.id, key.fingerprint)
         await session.refresh(row)
         return _key_shape(row)
