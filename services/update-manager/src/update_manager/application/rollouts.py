@@ -4,9 +4,10 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any, Final
 
-from sqlalchemy import case, func, not_, or_, select
+from sqlalchemy import case, func, not_, select
 from sqlalchemy.ext.asyncio import AsyncSession
 
+from update_manager.adapters.db.presence import PRESENCE
 from update_manager.adapters.db.rsql_sql import target_condition
 from update_manager.adapters.db.tables import Artifact, DistributionSet, Rollout, RolloutGroup, Target
 from update_manager.adapters.db.tables import distribution_set_module as link
@@ -49,13 +50,12 @@ async def _audience(session: AsyncSession, who: Principal, plan: RolloutPlan, wa
     """Counts of who matches: compatible, running it already, of another product, offline."""
     matches = (Target.tenant_id == who.tenant_id, target_condition(plan.filter))
     fits = compatible(wanted.target_type_id)
-    late = or_(Target.presence_state.is_(None), Target.presence_state == "offline", Target.expected_by < func.now())
     row = await session.execute(
         select(
             func.count(case((fits, 1))).label("targets"),
             func.count(case((fits & runs_already(wanted), 1))).label("already"),
             func.count(case((not_(fits), 1))).label("incompatible"),
-            func.count(case((fits & late, 1))).label("offline"),
+            func.count(case((fits & (PRESENCE != "online"), 1))).label("offline"),
         ).where(*matches)
     )
     return row.one()

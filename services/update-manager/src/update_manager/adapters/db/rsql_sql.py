@@ -8,6 +8,7 @@ from sqlalchemy import ColumnElement, Exists, and_, exists, false, func, not_, o
 from sqlalchemy.orm import InstrumentedAttribute, aliased
 
 from update_manager.adapters.db import tables as t
+from update_manager.adapters.db.presence import PRESENCE
 from update_manager.domain.rsql import Both, Comparison, Either, Node, parse
 from update_manager.errors import RsqlSyntaxError, RsqlUnknownField
 
@@ -84,6 +85,10 @@ def _module(column: str) -> Special:
     return condition
 
 
+def _presence(_: str, comparison: Comparison) -> ColumnElement[bool]:
+    return compare(PRESENCE, comparison)
+
+
 _TARGET_TYPE: Final = {
     f"{name}{suffix}": _type_of(t.Target.target_type_id, t.TargetType, column)
     for name in ("type", "targettype")
@@ -96,6 +101,7 @@ TARGET: Final[Fields] = {
     "name": t.Target.name,
     "description": t.Target.description,
     "updatestatus": t.Target.update_status,
+    "presence": _presence,
     "ipaddress": t.Target.address,
     "address": t.Target.address,
     "group": t.Target.group_name,

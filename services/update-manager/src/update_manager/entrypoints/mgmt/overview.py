@@ -1,6 +1,5 @@
 """The overview: the whole fleet in one answer."""
 
-from datetime import UTC, datetime
 from typing import Any
 
 from fastapi import APIRouter
@@ -9,6 +8,7 @@ from sqlalchemy.ext.asyncio import AsyncSession
 from sqlalchemy.orm import aliased
 
 from update_manager.adapters.db import tables as t
+from update_manager.adapters.db.presence import PRESENCE, PRESENCES
 from update_manager.application import progress
 from update_manager.domain.actions import Status, cause_text
 from update_manager.entrypoints.dependencies import Operator, PartsDep
@@ -53,13 +53,9 @@ async def _statuses(session: AsyncSession, tenant_id: int) -> dict[str, int]:
 
 
 async def _presence(session: AsyncSession, tenant_id: int) -> dict[str, int]:
-    late = (t.Target.presence_state == "online") & (t.Target.expected_by < datetime.now(UTC))
-    never = t.Target.presence_state.is_(None) & t.Target.last_controller_request_at.is_(None)
-    word = case(
-        (never, "never"), (late, "late"), (t.Target.presence_state == "offline", "offline"), else_="online"
-    ).label("word")
+    word = PRESENCE.label("word")
     rows = await session.execute(select(word, func.count()).where(t.Target.tenant_id == tenant_id).group_by(word))
-    return {**dict.fromkeys(("online", "late", "offline", "never"), 0), **dict(rows.all())}
+    return {**dict.fromkeys(PRESENCES, 0), **dict(rows.all())}
 
 
 async def _versions(session: AsyncSession, tenant_id: int) -> list[dict[str, Any]]:
