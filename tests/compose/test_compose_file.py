@@ -53,5 +53,5 @@ def test_every_process_restarts_has_limits_and_rotates_its_log() -> None:
         assert {"max-size", "max-file"} <= set(described["logging"]["options"]), name
         targets = {"devices": "devices", "firmware": "devices", "postgres": None, "redis": None}
         assert described.get("build", {}).get("target") == targets.get(name, "services"), name
-    for name in ("api", "frontend", "lwm2m-gateway", "coap-http-proxy", "postgres", "redis"):
+    for name in ("api", "worker", "beat", "frontend", "lwm2m-gateway", "coap-http-proxy", "postgres", "redis"):
         assert "healthcheck" in services[name], name

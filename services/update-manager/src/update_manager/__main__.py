@@ -1,8 +1,9 @@
-"""`python -m update_manager api | worker | beat | migrate | password NAME`."""
+"""`python -m update_manager api | worker | beat | migrate | password NAME | healthy ROLE`."""
 
 import argparse
 import asyncio
 import sys
+from typing import Literal
 
 import servicekit
 from update_manager.errors import UpdateManagerError
@@ -22,6 +23,8 @@ def main() -> None:
     roles.add_parser("migrate", help="bring the database to this release; run before the other roles")
     password = roles.add_parser("password", help="set an operator's password, read from standard input")
     password.add_argument("name", help="user name; made when it does not exist")
+    healthy = roles.add_parser("healthy", help="tell by its heartbeat whether worker or beat lives on this host")
+    healthy.add_argument("which", choices=("worker", "beat"), metavar="worker|beat")
     arguments = parser.parse_args()
     settings = servicekit.load(UpdateManagerSettings)
     servicekit.configure(settings.log_level)
@@ -32,6 +35,8 @@ def main() -> None:
             _migrate(settings)
         case "password":
             asyncio.run(_password(settings, arguments.name))
+        case "healthy":
+            _healthy(settings, arguments.which)
         case role:
             from update_manager.entrypoints.worker.run import run_beat, run_worker
 
@@ -62,6 +67,14 @@ def _api(settings: UpdateManagerSettings) -> None:
         server_header=False,
         timeout_graceful_shutdown=5,
     )
+
+
+def _healthy(settings: UpdateManagerSettings, role: Literal["worker", "beat"]) -> None:
+    from update_manager.entrypoints.worker.heartbeat import check
+
+    lives, sentence = check(settings, role)
+    (sys.stdout if lives else sys.stderr).write(f"{sentence}\n")
+    raise SystemExit(0 if lives else 1)
 
 
 async def _password(settings: UpdateManagerSettings, name: str) -> None:

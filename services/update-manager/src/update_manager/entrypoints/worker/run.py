@@ -2,22 +2,17 @@
 
 import asyncio
 import logging
-import os
-import socket
 import tempfile
 import threading
 import time
 from pathlib import Path
 
-import redis
-
 from update_manager.entrypoints.worker.celery_app import create_celery, register_tasks
+from update_manager.entrypoints.worker.heartbeat import Role, beat_heart
 from update_manager.entrypoints.worker.uplink_consumer import follow
 from update_manager.settings import UpdateManagerSettings
 
 logger = logging.getLogger(__name__)
-
-HEARTBEAT_SECONDS = 5
 
 
 def run_worker(settings: UpdateManagerSettings) -> None:
@@ -25,15 +20,20 @@ def run_worker(settings: UpdateManagerSettings) -> None:
     app = create_celery(settings)
     register_tasks(app, settings)
     threading.Thread(target=_follow_uplink, args=(settings,), daemon=True, name="uplink").start()
-    threading.Thread(target=_beat_heart, args=(settings,), daemon=True, name="heartbeat").start()
+    _start_heart(settings, "worker")
     app.worker_main(["worker", "--pool=solo", "--without-gossip", "--without-mingle", "--loglevel=WARNING"])
 
 
 def run_beat(settings: UpdateManagerSettings) -> None:
     """Ring on time; the schedule file is scratch, nothing in it must survive."""
     app = create_celery(settings)
+    _start_heart(settings, "beat")
     with tempfile.TemporaryDirectory(prefix="updraft-beat-") as scratch:
         app.Beat(schedule=str(Path(scratch) / "schedule"), loglevel="WARNING", quiet=True).run()
+
+
+def _start_heart(settings: UpdateManagerSettings, role: Role) -> None:
+    threading.Thread(target=beat_heart, args=(settings, role), daemon=True, name="heartbeat").start()
 
 
 def _follow_uplink(settings: UpdateManagerSettings) -> None:
@@ -43,15 +43,3 @@ def _follow_uplink(settings: UpdateManagerSettings) -> None:
         except Exception:
             logger.exception("the uplink consumer stumbled and begins anew")
             time.sleep(1)
-
-
-def _beat_heart(settings: UpdateManagerSettings) -> None:
-    """`updraft:worker:<host>-<pid>` lives as long as the process does: what a supervisor may look at."""
-    client = redis.Redis.from_url(settings.redis_url.get_secret_value(), socket_timeout=5, socket_connect_timeout=3)
-    key = f"updraft:worker:{socket.gethostname()}-{os.getpid()}"
-    while True:
-        try:
-            client.set(key, int(time.time()), ex=HEARTBEAT_SECONDS * 3)
-        except redis.RedisError:
-            logger.warning("no heartbeat: Redis is away")
-        time.sleep(HEARTBEAT_SECONDS)
