@@ -25,7 +25,7 @@ TURNS = (
 )
 ENDING = frozenset({"migrate", "firmware"})
 SERVICES = tuple(name for turn in TURNS for name in turn if name not in ENDING)
-WITHOUT_HEALTHCHECK = frozenset({"worker", "beat", "devices"})
+WITHOUT_HEALTHCHECK = frozenset({"devices"})
 COMMAND_SECONDS = 180.0
 BUILD_SECONDS = 900.0
 HEALTHY_SECONDS = 120.0
