@@ -4,6 +4,7 @@ import asyncio
 import json
 from collections.abc import AsyncIterator, Callable
 from contextlib import AsyncExitStack
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -12,6 +13,7 @@ from pydantic import SecretStr
 
 from coap_wire import Code
 from lwm2m_gateway.bootstrap import Service
+from lwm2m_gateway.sessions import registrations
 from lwm2m_gateway.settings import GatewaySettings
 from lwm2m_gateway.testing import FakeManager, ScriptedDevice
 from updraft_local.ports import free_port
@@ -334,3 +336,122 @@ async def test_a_trace_does_not_tell_the_token(house: House) -> None:
     traces = [event["text"] for event in await house.uplink("trace")]
     assert any("read /5/0: 2.05" in text for text in traces)
     assert not [text for text in traces if device.uris[-1].split("/")[4] in text]
+
+
+async def offered(house: House, device: ScriptedDevice, action_id: int = 7) -> None:
+    """Register a device and give it an image to fetch."""
+    await device.register()
+    house.manager.assign(device.endpoint, action_id, "1.1.0")
+    await device.update()
+    await until(lambda: any(device.uris) and house.manager.feedback and device.watched)
+
+
+async def test_a_journey_whose_device_stays_away_ends_although_the_gateway_was_restarted(house: House) -> None:
+    await house.stop()
+    short = {"silence_seconds": 3.0, "reboot_seconds": 1.0}
+    await house.start(**short)
+    device = await house.device()
+    await offered(house, device)
+    await device.deregister()
+    await house.service.store.flush()
+    await house.service.uplink.flush()
+    await house.kill()
+    assert not house.ended()
+    await house.start(**short)
+    await until(house.ended)
+    assert house.ended()[0]["details"][0] == "cause: device_silent"
+    await until(lambda: not house.service.gateway.sessions)
+    await house.service.store.flush()
+    assert await house.store.get("updraft:gateway:journey:dev-1") is None
+    await house.service.uplink.flush()
+    assert (await house.uplink("presence"))[-1]["state"] == "offline"
+
+
+async def test_a_device_that_said_good_bye_before_its_reboot_is_awaited_by_the_next_gateway(house: House) -> None:
+    device = await house.device()
+    await device.register()
+    await update_to_rebooting(house, device)
+    await until(lambda: len(house.manager.feedback) >= 4)
+    await device.deregister()
+    await house.service.store.flush()
+    await house.kill()
+    await house.start()
+    heard = len(device.requests)
+    await asyncio.sleep(0.7)
+    assert len(device.requests) == heard  # nobody is there to be asked
+    assert house.service.gateway.registered == 0
+    device.version = "1.1.0"
+    await device.register()
+    await until(house.ended)
+    assert house.ended()[0]["result"]["finished"] == "success"
+    assert device.executes == 1
+
+
+async def test_a_registration_that_ran_out_while_no_gateway_was_there_is_told(house: House) -> None:
+    device = await house.device()
+    await device.register()
+    await until(lambda: house.manager.attributes)
+    await house.service.store.flush()
+    await house.kill()
+    key = "updraft:gateway:registration:dev-1"
+    kept = registrations.decode(await house.store.get(key) or b"")
+    assert await house.store.ttl(key) > kept.expires_at - kept.seen_at + 86400
+    await house.store.set(key, registrations.encode(replace(kept, seen_at=kept.seen_at - 3600)))
+    await house.start()
+    await house.service.uplink.flush()
+    assert (await house.uplink("presence"))[-1]["state"] == "offline"
+    assert house.service.gateway.sessions == {}
+    await house.service.store.flush()
+    assert await house.store.get(key) is None
+
+
+async def test_a_session_ends_with_the_journey_of_a_device_that_has_gone(house: House) -> None:
+    await house.stop()
+    await house.start(silence_seconds=2.0, sweep_seconds=0.2)
+    device = await house.device()
+    await offered(house, device)
+    await device.deregister()
+    await asyncio.sleep(0.3)  # what is under way may still come
+    heard = len(device.requests)
+    await until(house.ended)
+    assert house.ended()[0]["details"][0] == "cause: device_silent"
+    await until(lambda: not house.service.gateway.sessions)
+    assert len(device.requests) == heard
+    await house.service.uplink.flush()
+    assert (await house.uplink("presence"))[-1]["state"] == "offline"
+    # The next action waits for the device, and nobody asks in its name meanwhile.
+    house.manager.assign("dev-1", 8, "1.1.0")
+    polls = len(house.manager.polls)
+    await house.store.xadd("updraft:hints", {"tenant": "DEFAULT", "controllerId": "dev-1"})
+    await asyncio.sleep(1.0)
+    assert (len(house.manager.polls), len(house.ended())) == (polls, 1)
+    first = device.uris[-1]
+    await device.register()
+    await until(lambda: device.uris[-1] not in (first, ""))
+
+
+async def test_an_action_replaced_while_the_device_is_away_waits_for_it(house: House) -> None:
+    device = await house.device()
+    await offered(house, device)
+    first = device.uris[-1]
+    await device.deregister()
+    house.manager.assign("dev-1", 8, "1.1.0")
+    await house.store.xadd("updraft:hints", {"tenant": "DEFAULT", "controllerId": "dev-1"})
+    await until(lambda: not house.service.gateway.sessions)
+    await device.register()
+    await until(lambda: device.uris[-1] not in (first, ""))
+    assert not house.ended()
+
+
+async def test_a_sleeper_that_notifies_is_awake(house: House) -> None:
+    await house.stop()
+    await house.start(awake_seconds=1.0, ask_again_seconds=60.0)
+    device = await house.device()
+    await device.register("ep=dev-1", "lt=60", "lwm2m=1.1", "b=U", "Q")
+    house.manager.assign("dev-1", 7, "1.1.0")
+    await device.update()
+    await until(lambda: any(device.uris) and device.watched)
+    # Its download lasts longer than it listens after what it said before.
+    await asyncio.sleep(1.5)
+    await device.show(2)
+    await until(lambda: device.executes, 5)

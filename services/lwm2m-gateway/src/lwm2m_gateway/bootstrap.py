@@ -16,7 +16,7 @@ from lwm2m_gateway.sessions.records import Journey, Pace
 from lwm2m_gateway.sessions.registrations import Registration
 from lwm2m_gateway.settings import GatewaySettings
 from lwm2m_gateway.shell.gateway import Gateway
-from lwm2m_gateway.shell.session import Surroundings
+from lwm2m_gateway.shell.surroundings import Surroundings
 from servicekit import Answer, json_answer, serve
 
 logger = logging.getLogger(__name__)
@@ -126,7 +126,7 @@ class Service:
         face = self._face
         return json_answer(
             {
-                "registrations": len(self.gateway.sessions),
+                "registrations": self.gateway.registered,
                 "journeys": phases,
                 "malformed": face.malformed if face else 0,
                 "remembered": face.remembered if face else 0,

@@ -21,6 +21,7 @@ from lwm2m_gateway.sessions.registrations import Registration
 logger = logging.getLogger(__name__)
 
 JOURNEY_SECONDS: Final = 30 * 86400
+GONE_SECONDS: Final = 7 * 86400
 RETRY_SECONDS: Final = 1.0
 WATCH_SECONDS: Final = 1.0
 # Longer than any absence that leaves the process alive: the mark must go only with everything else.
@@ -40,8 +41,8 @@ class Store:
         self._writing = asyncio.Lock()
 
     def keep_registration(self, registration: Registration, now: float) -> None:
-        """Store until it expires."""
-        seconds = max(60, int(registration.expires_at - now))
+        """Store until it expires and longer: who starts after that still has to say that the device has gone."""
+        seconds = max(60, int(registration.expires_at - now)) + GONE_SECONDS
         self._put(_REGISTRATION + registration.endpoint, (registrations.encode(registration), seconds))
 
     def drop_registration(self, endpoint: str) -> None:

@@ -80,6 +80,11 @@ def registered(register: Register, address: str, identifier: str, now: float) ->
     )
 
 
+def departed(endpoint: str) -> Registration:
+    """Stands for a device of which only the name is known, because its registration is gone: nobody to ask."""
+    return Registration("", endpoint, "", 0, "", True, "", (), (), 0.0, 0.0)
+
+
 def updated(registration: Registration, update: Update, address: str, now: float) -> Registration:
     """What an Update changes: absent items keep their value, a body replaces the object list wholly."""
     return replace(

@@ -8,10 +8,11 @@ from typing import Final
 
 from lwm2m import registration as wire
 from lwm2m_gateway.coap.devices import Devices
-from lwm2m_gateway.sessions import events, registrations
+from lwm2m_gateway.sessions import events, records, registrations
 from lwm2m_gateway.sessions.records import Journey
 from lwm2m_gateway.sessions.registrations import HouseFull, Registration
-from lwm2m_gateway.shell.session import Session, Surroundings
+from lwm2m_gateway.shell.session import Session
+from lwm2m_gateway.shell.surroundings import Surroundings
 
 logger = logging.getLogger(__name__)
 
@@ -27,8 +28,11 @@ class Gateway:
         self._devices: Devices | None = None
         self.sessions: dict[str, Session] = {}
         self._by_id: dict[str, str] = {}
-        # Journeys whose device was rebooting when an earlier process died: they go on when it registers.
-        self._orphans: dict[str, Journey] = {}
+
+    @property
+    def registered(self) -> int:
+        """How many devices are registered; sessions may be more, for journeys whose device has gone."""
+        return len(self._by_id)
 
     def open(self, devices: Devices) -> None:
         """Begin to take registrations; before that nobody may call the rest."""
@@ -52,16 +56,19 @@ class Gateway:
     def _session(self, registration: Registration) -> Session:
         session = self.sessions.get(registration.endpoint)
         if session is None:
-            assert self._devices is not None
-            session = Session(registration, self._devices, self._around)
-            session.journey = self._orphans.pop(registration.endpoint, None)
-            self.sessions[registration.endpoint] = session
-            session.start()
+            session = self._begin(registration, None)
         else:
             self._by_id.pop(session.registration.id, None)
-            session.registration = registration
+            session.registration, session.registered = registration, True
         self._by_id[registration.id] = registration.endpoint
         self._around.store.keep_registration(registration, time.time())
+        return session
+
+    def _begin(self, registration: Registration, going: Journey | None) -> Session:
+        assert self._devices is not None
+        session = Session(registration, self._devices, self._around, going=going, left=self._left)
+        self.sessions[registration.endpoint] = session
+        session.start()
         return session
 
     def update(self, identifier: str, update: wire.Update, address: str) -> bool:
@@ -91,22 +98,28 @@ class Gateway:
             session.ring("poll")
 
     def restore(self, found: list[Registration], going: dict[str, Journey]) -> None:
-        """Go on where an earlier process was: every device is looked at once."""
+        """Go on where an earlier process was: every device is looked at once.
+
+        A journey goes on without its device too: that may be rebooting just now, or never be heard of again.
+        """
         now = time.time()
-        self._orphans = dict(going)
+        for endpoint, journey in going.items():
+            gone = self._begin(registrations.departed(endpoint), records.resumed(journey, now, self._around.pace))
+            gone.registered = False
         for registration in found:
-            if registration.expires_at < now:
-                continue
             session = self._session(registration)
+            if registration.expires_at < now:
+                self._forget(session, "the registration ran out while no gateway was there")
+                continue
             session.ring("greet")
             session.ring(events.Contact())
-        logger.info("restored", extra={"registrations": len(self.sessions), "journeys": len(going)})
+        logger.info("restored", extra={"registrations": self.registered, "journeys": len(going)})
 
     def remember(self) -> None:
         """Redis lost everything: write it what this process knows."""
         for session in self.sessions.values():
             session.remember()
-        logger.warning("Redis came back empty; written again", extra={"registrations": len(self.sessions)})
+        logger.warning("Redis came back empty; written again", extra={"registrations": self.registered})
 
     async def expire_for_ever(self, clock: Callable[[], float] = time.time) -> None:
         """Drop registrations that ran out; run as a task."""
@@ -126,10 +139,16 @@ class Gateway:
         self._by_id.pop(registration.id, None)
         self._around.store.drop_registration(registration.endpoint)
         session.tell_presence("offline")
+        session.registered = False
         logger.info(why, extra={"endpoint": registration.endpoint})
         if session.journey is None:
-            session.stop()
-            del self.sessions[registration.endpoint]
+            self._left(session)
+
+    def _left(self, session: Session) -> None:
+        """Nothing is left to do for a device that has gone."""
+        session.stop()
+        if self.sessions.get(session.registration.endpoint) is session:
+            del self.sessions[session.registration.endpoint]
 
     async def close(self) -> None:
         """End all sessions and wait for it; nothing is told to devices, another gateway may take over."""

@@ -6,21 +6,20 @@ import logging
 import random
 import time
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import assert_never
 
 import redis.asyncio as redis
 
 from lwm2m import firmware
 from lwm2m.paths import Path
-from lwm2m_gateway.adapters.ddi_client import DdiClient, DdiUnavailable, Deployment
-from lwm2m_gateway.adapters.queues import Uplink
-from lwm2m_gateway.adapters.store import Store
+from lwm2m_gateway.adapters.ddi_client import DdiUnavailable, Deployment
 from lwm2m_gateway.coap.devices import Devices, NoAnswer, Values
 from lwm2m_gateway.sessions import events, journey, records
-from lwm2m_gateway.sessions.records import Journey, Pace
+from lwm2m_gateway.sessions.records import Journey
 from lwm2m_gateway.sessions.registrations import Registration
-from lwm2m_gateway.shell.values import ATTRIBUTES, FIRMWARE_VERSION, as_text, as_texts, observed
+from lwm2m_gateway.shell.surroundings import Surroundings
+from lwm2m_gateway.shell.values import ATTRIBUTES, FIRMWARE_VERSION, as_text, as_texts, observed, presence, ticket
 
 logger = logging.getLogger(__name__)
 
@@ -29,32 +28,28 @@ IDLE_SECONDS = 3600.0
 RETRY_SECONDS = (3.0, 9.0)
 
 
-@dataclass(frozen=True, slots=True)
-class Surroundings:
-    """What every session needs; built once by bootstrap."""
-
-    ddi: DdiClient
-    store: Store
-    uplink: Uplink
-    pace: Pace
-    proxy_uri: str
-    tenant: str
-    awake_seconds: float
-    settle_seconds: float
-    sweep_seconds: float
-    ticket_seconds: int
-    observe: tuple[Path, ...]
-
-
 Doorbell = events.Event | str  # "poll": ask the update manager; "greet": read the device after a Register
 
 
 class Session:
-    """Events in, effects out, in order; `devices` may be asked only while the device listens."""
+    """Events in, effects out, in order; `devices` may be asked only while the device listens.
 
-    def __init__(self, registration: Registration, devices: Devices, around: Surroundings) -> None:
+    One whose device has gone (`registered` is False) lives on for its journey only, and calls `left` at the end of it.
+    """
+
+    def __init__(
+        self,
+        registration: Registration,
+        devices: Devices,
+        around: Surroundings,
+        *,
+        going: Journey | None,
+        left: "Callable[[Session], None]",
+    ) -> None:
         self.registration = registration
-        self.journey: Journey | None = None
+        self.registered = True
+        self.journey = going
+        self._left = left
         self._devices = devices
         self._around = around
         self._inbox: asyncio.Queue[Doorbell] = asyncio.Queue(maxsize=256)
@@ -97,6 +92,9 @@ class Session:
                 await asyncio.sleep(1.0)
             except Exception:
                 logger.exception("a session stumbled", extra={"endpoint": self.registration.endpoint})
+            if self.journey is None and not self.registered:
+                self._left(self)
+                return
 
     def _until_next(self) -> float:
         now = time.time()
@@ -130,7 +128,7 @@ class Session:
     async def _visit(self) -> None:
         """Ask what there is to do; of a device not greeted since its Register, or since our start, learn who it is."""
         self._poll_at = time.time() + self._around.sweep_seconds
-        if not self._greeted:
+        if self.registered and not self._greeted:
             await self._greet()
         await self._poll()
 
@@ -151,17 +149,7 @@ class Session:
 
     def tell_presence(self, state: str) -> None:
         """Tell the update manager that the device is `online` or `offline`."""
-        registration = self.registration
-        self._around.uplink.send(
-            "presence",
-            registration.endpoint,
-            state=state,
-            lifetimeSeconds=registration.lifetime,
-            queueMode=registration.queue_mode,
-            address=registration.address,
-            lwm2mVersion=registration.version,
-            expectedBy=int(registration.expected_by * 1000),
-        )
+        self._around.uplink.send("presence", self.registration.endpoint, **presence(self.registration, state))
 
     async def _read_device(self) -> bool:
         values = await self._read(Path(3, 0))
@@ -177,7 +165,13 @@ class Session:
     def _watch(self, path: Path, notify: Callable[[Values], None] | None = None) -> None:
         if (task := self._observations.pop(path, None)) is not None:
             task.cancel()
-        watching = self._devices.observe(self.registration, path, notify or self._learn)
+        take = notify or self._learn
+
+        def heard(values: Values) -> None:
+            self._answered()
+            take(values)
+
+        watching = self._devices.observe(self.registration, path, heard)
         self._observations[path] = asyncio.get_running_loop().create_task(watching)
 
     # --- the update manager -------------------------------------------------------------------------------------
@@ -212,13 +206,15 @@ class Session:
     async def _deploy(self, wanted: Deployment) -> None:
         if self.journey is not None and self.journey.action_id == wanted.action_id:
             return
+        if self.journey is not None:
+            await self._step(events.CancelRequested(confirm=False))
+        if not self.registered:
+            return  # it waits at the update manager until the device is back
         if not self.registration.has(5):
             text = "the device does not announce the firmware object (5)"
             refused = records.Feedback("closed", "failure", ("cause: device_refused", text))
             await self._around.ddi.feedback(self.registration.endpoint, wanted.action_id, refused)
             return
-        if self.journey is not None:
-            await self._step(events.CancelRequested(confirm=False))
         now = time.time()
         made, effects = journey.begin(
             wanted.action_id, wanted.version, wanted.url, wanted.sha256, wanted.size, now, self._around.pace
@@ -244,22 +240,15 @@ class Session:
     def remember(self) -> None:
         """Write into an emptied store what only this process still knows; a download under way keeps its ticket."""
         store, going = self._around.store, self.journey
-        store.keep_registration(self.registration, time.time())
+        if self.registered:
+            store.keep_registration(self.registration, time.time())
         if going is not None:
             store.keep_journey(self.registration.endpoint, going)
             if going.token and not going.over:
                 store.keep_ticket(going.token, self._ticket(going), self._around.ticket_seconds)
 
     def _ticket(self, going: Journey) -> dict[str, object]:
-        return {
-            "url": going.url,
-            "sha256": going.sha256,
-            "size": going.size,
-            "controllerId": self.registration.endpoint,
-            "tenant": self._around.tenant,
-            "actionId": going.action_id,
-            "name": "fw.bin",
-        }
+        return ticket(going, self.registration.endpoint, self._around.tenant)
 
     def _keep(self, changed: Journey) -> None:
         self.journey = changed
@@ -355,7 +344,7 @@ class Session:
     # --- asking the device --------------------------------------------------------------------------------------
 
     def _listening(self) -> bool:
-        return self.registration.awake(time.time(), self._around.awake_seconds)
+        return self.registered and self.registration.awake(time.time(), self._around.awake_seconds)
 
     async def _read(self, path: Path) -> Values | None:
         """Values of a path; None when the device does not listen, answer or have it."""
@@ -390,7 +379,7 @@ class Session:
         return code
 
     def _answered(self) -> None:
-        """Any answer proves that the device is awake (OMA Core 6.5.2)."""
+        """Any answer and any notification proves that the device is awake (OMA Core 6.5.2)."""
         self.registration = replace(self.registration, seen_at=time.time())
 
     def _note(self, direction: str, text: str, *, ok: bool) -> None:

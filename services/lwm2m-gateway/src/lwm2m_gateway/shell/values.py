@@ -1,10 +1,12 @@
-"""What a device's values say: text for people, attributes for the update manager, what a journey looks at."""
+"""What a device's values say (text for people, attributes, what a journey looks at), and what is said of a device."""
 
 from lwm2m import firmware
 from lwm2m.content import Value
 from lwm2m.paths import Path
 from lwm2m_gateway.coap.devices import Values
 from lwm2m_gateway.sessions import events
+from lwm2m_gateway.sessions.records import Journey
+from lwm2m_gateway.sessions.registrations import Registration
 
 FIRMWARE_VERSION = Path(3, 0, 3)
 ATTRIBUTES = {
@@ -41,3 +43,28 @@ def observed(values: Values) -> events.Observed:
         None if version is None else as_text(version),
         uri if isinstance(uri, str) else None,
     )
+
+
+def presence(registration: Registration, state: str) -> dict[str, object]:
+    """Members of the uplink event `presence` (docs/contracts.md); `state` is `online` or `offline`."""
+    return {
+        "state": state,
+        "lifetimeSeconds": registration.lifetime,
+        "queueMode": registration.queue_mode,
+        "address": registration.address,
+        "lwm2mVersion": registration.version,
+        "expectedBy": int(registration.expected_by * 1000),
+    }
+
+
+def ticket(going: Journey, endpoint: str, tenant: str) -> dict[str, object]:
+    """The record behind a ticket's token (docs/contracts.md)."""
+    return {
+        "url": going.url,
+        "sha256": going.sha256,
+        "size": going.size,
+        "controllerId": endpoint,
+        "tenant": tenant,
+        "actionId": going.action_id,
+        "name": "fw.bin",
+    }
