@@ -252,6 +252,27 @@ async def test_the_preview_counts_what_the_rollout_then_does(
     assert first["total"] == 3 and [one["name"] for one in first["content"]] == ["half"]
 
 
+async def test_the_preview_says_how_many_devices_nobody_has_typed(
+    operator: httpx.AsyncClient, database: Database, signing_key: SigningKey
+) -> None:
+    product = await make_product(operator, signing_key.public_pem)
+    release = await publish(operator, small_image(signing_key, "1.0.0"))
+    await make_targets(operator, "known", targetType=product)
+    body = {**BODY, "distributionSetId": release["distributionSetId"]}
+    shown = ok(await operator.post(f"{ROLLOUTS}/preview", json=body), 200)
+    assert shown["withoutProduct"] == 0 and "no product" not in " ".join(shown["warnings"])
+    await make_targets(operator, "u1", "u2")
+    shown = ok(await operator.post(f"{ROLLOUTS}/preview", json=body), 200)
+    assert (shown["targets"], shown["withoutProduct"], shown["incompatible"]) == (3, 2, 0)
+    assert "2 devices have no product yet; they are included." in shown["warnings"]
+    made = ok(await operator.post(ROLLOUTS, json=body), 201)
+    await step_all(database)
+    assert ok(await operator.get(f"{ROLLOUTS}/{made['id']}"))["totalTargets"] == 3, "as it was said"
+    body["distributionSetId"] = await make_plain_set(operator)
+    shown = ok(await operator.post(f"{ROLLOUTS}/preview", json=body), 200)
+    assert shown["withoutProduct"] == 0, "a set of no product is for all alike"
+
+
 async def test_a_name_can_be_changed_and_unknown_members_do_no_harm(operator: httpx.AsyncClient) -> None:
     await make_targets(operator, "a")
     rollout = await make_rollout(operator, await make_plain_set(operator), hue="blue", deleted=True, id=7)

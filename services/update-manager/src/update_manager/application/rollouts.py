@@ -4,7 +4,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any, Final
 
-from sqlalchemy import case, func, not_, select
+from sqlalchemy import case, func, literal, not_, select
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from update_manager.adapters.db.presence import PRESENCE
@@ -47,14 +47,17 @@ class RolloutPlan:
 
 
 async def _audience(session: AsyncSession, who: Principal, plan: RolloutPlan, wanted: DistributionSet) -> Any:
-    """Counts of who matches: compatible, running it already, of another product, offline."""
+    """Counts of who matches: compatible, running it already, of no or another product, offline."""
     matches = (Target.tenant_id == who.tenant_id, target_condition(plan.filter))
     fits = compatible(wanted.target_type_id)
+    # A set of no product fits everybody: then it is no news that nobody knows what a device is.
+    untyped = Target.target_type_id.is_(None) & literal(wanted.target_type_id is not None)
     row = await session.execute(
         select(
             func.count(case((fits, 1))).label("targets"),
             func.count(case((fits & runs_already(wanted), 1))).label("already"),
             func.count(case((not_(fits), 1))).label("incompatible"),
+            func.count(case((untyped, 1))).label("untyped"),
             func.count(case((fits & (PRESENCE != "online"), 1))).label("offline"),
         ).where(*matches)
     )
@@ -95,6 +98,8 @@ async def preview(session: AsyncSession, who: Principal, plan: RolloutPlan) -> d
         warnings.append("No device would receive this rollout.")
     if counts.incompatible:
         warnings.append(f"{counts.incompatible} matching devices are another product and are left out.")
+    if counts.untyped:
+        warnings.append(f"{counts.untyped} devices have no product yet; they are included.")
     if counts.offline:
         warnings.append(f"{counts.offline} devices are not online now; they are updated when they come back.")
     if counts.already:
@@ -103,6 +108,7 @@ async def preview(session: AsyncSession, who: Principal, plan: RolloutPlan) -> d
         "targets": counts.targets,
         "alreadyInstalled": counts.already,
         "incompatible": counts.incompatible,
+        "withoutProduct": counts.untyped,
         "offline": counts.offline,
         "groups": [{"name": group.name, "targets": size} for group, size in zip(plan.groups, sizes, strict=False)],
         "imageSize": int(size or 0),
