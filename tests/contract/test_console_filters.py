@@ -51,20 +51,28 @@ def filter_of(link: str) -> str | None:
     return parse_qs(parts.query).get("q", [None])[0] if parts.path in ("/devices", "/rollouts/new") else None
 
 
-async def filled_overview() -> overview.Overview:
+async def asked(path: str, **params: str) -> Any:
+    """What the console's stand-in answers."""
     fake = FakeManager()
     headers = {"Authorization": f"Bearer {next(iter(fake.tokens))}"}
     transport = httpx.ASGITransport(fake.app)
-    async with httpx.AsyncClient(transport=transport, base_url="http://fake", headers=headers) as client:
-        answer = await client.get("/rest/v1/overview")
-    return overview.overview(answer.json())
+    async with httpx.AsyncClient(transport=transport, base_url="http://fake/rest/v1", headers=headers) as client:
+        return (await client.get(path, params=params)).json()
 
 
 async def test_every_link_of_the_overview_is_read() -> None:
-    queries = {query for link in links(await filled_overview()) if (query := filter_of(link))}
+    queries = {query for link in links(overview.overview(await asked("/overview"))) if (query := filter_of(link))}
     assert len(queries) >= len(overview.STATUSES) + len(overview.PRESENCES) + 3
     for query in queries:
         target_condition(query)
+
+
+async def test_the_stand_in_knows_no_field_the_update_manager_does_not_know() -> None:
+    refusal = await asked("/targets", q="nothing==1")
+    known = refusal["info"]["hint"].removeprefix("Fields: ").removesuffix(".").split(", ")
+    assert len(known) > 5
+    for field in known:
+        target_condition(f"{field}==x")
 
 
 def test_every_chip_of_the_device_list_is_read() -> None:

@@ -124,7 +124,7 @@ def _groups(rollout: Json, totals: Json) -> list[Json]:
                 "errorThreshold": 20,
                 "alreadyInstalled": min(given["finished"], totals["alreadyInstalled"]) if number == 1 else 0,
                 "percent": round(100 * (given["finished"] + given["error"] + given["cancelled"]) / targets, 1),
-                **given,
+                **{key: count for key, count in given.items() if key != "scheduled"},
             }
         )
     return groups

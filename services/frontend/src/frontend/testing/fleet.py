@@ -105,7 +105,7 @@ def targets(now: int) -> list[Json]:
     known[ROLLED_BACK] |= {
         "updateStatus": "error",
         "presence": _presence("online", now, 40 * SECOND),
-        "assignedDistributionSet": new,
+        "assignedDistributionSet": None,
         "installedDistributionSet": old,
     }
     known[ROLLED_BACK]["telemetry"]["/3/0/3"] = "2.3.1"
@@ -113,6 +113,7 @@ def targets(now: int) -> list[Json]:
     known[DOWNLOADING] |= {"assignedDistributionSet": new, "installedDistributionSet": old}
     known[DOWNLOADING]["telemetry"]["/3/0/3"] = "2.3.1"
     known[HOSTILE] |= {"name": HOSTILE_TEXT, "description": HOSTILE_TEXT, "updateStatus": "error"}
+    known[HOSTILE]["assignedDistributionSet"] = None
     known[HOSTILE]["telemetry"] |= {"/3/0/0": HOSTILE_TEXT, "/3/0/3": "<i>1.9</i>", "<u>/x": "1"}
     return found
 
@@ -158,7 +159,8 @@ def _target(
         "targetType": kind["id"],
         "targetTypeName": kind["name"],
         "presence": _presence(state, now, dice.randrange(5, 600) * SECOND),
-        "assignedDistributionSet": None if status == "registered" else new,
+        # A failed update is no longer assigned, as in hawkBit.
+        "assignedDistributionSet": None if status in ("registered", "error") else new,
         "installedDistributionSet": installed,
         "telemetry": {
             "/3/0/0": "Ackerbau Messtechnik",

@@ -113,7 +113,7 @@ class FakeManager:
 
     async def _overview(self) -> Json:
         versions = Counter((one["targetType"], one["telemetry"]["/3/0/3"]) for one in self.targets)
-        kinds = {product["id"]: product for product in self.products}
+        kinds = {one["id"]: {key: one[key] for key in ("id", "key", "name")} for one in self.products}
         current = [one for one in self.rollouts if one["status"] in ("running", "paused", "ready")]
         return {
             "targets": len(self.targets),
@@ -211,7 +211,11 @@ class FakeManager:
 
     async def _timeline(self, controller_id: str) -> Json:
         target = self._known(controller_id)
-        return journeys.timeline(controller_id, self.now, target["assignedDistributionSet"], target["updateStatus"])
+        tried = target["assignedDistributionSet"]
+        if target["updateStatus"] == "error":
+            newest = next(one for one in self.releases if one["targetType"]["id"] == target["targetType"])
+            tried = self._short(newest["distributionSetId"])
+        return journeys.timeline(controller_id, self.now, tried, target["updateStatus"])
 
     async def _target_events(self, controller_id: str) -> list[Json]:
         return journeys.events(controller_id, self.now)
@@ -287,7 +291,8 @@ class FakeManager:
     async def _group(self, identity: int, group: int) -> Json:
         for one in self._told(identity, 0)["groups"]:
             if one["id"] == group:
-                return dict(one)
+                # hawkBit's group, not the read model of the control room; the console reads these.
+                return {key: one[key] for key in ("id", "name", "status")}
         raise Refusal(404, "repo.entityNotFound", f"There is no group {group}.")
 
     async def _group_targets(self, identity: int, group: int, offset: int = 0, limit: int = 50) -> Json:
