@@ -311,7 +311,11 @@ def test_an_unanswered_execute_is_looked_after_without_waiting_for_an_update() -
         story = Story().offered().then(events.Observed(state=2)).then(events.Executed(answered))
         story.effects.clear()
         story.then(events.Tick(), PACE.ask_again)
-        # One that has heard it is busy with its reboot, and is left alone.
+        # One that has heard it is busy with its reboot, and is left alone unless it speaks.
+        assert story.wants(events.ReadFirmware) == asks
+        assert story.then(events.Contact()).wants(events.ReadFirmware)
+        story.effects.clear()
+        story.then(events.Tick(), PACE.ask_again)
         assert story.wants(events.ReadFirmware) == asks
 
 

@@ -2,7 +2,7 @@
 
 import logging
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Final
 from urllib.parse import quote
 
 import httpx
@@ -25,7 +25,7 @@ class Poll:
 
 @dataclass(frozen=True, slots=True)
 class Deployment:
-    """The first artifact of a deployment; `url` absolute, `size` in bytes, `sha256` in hex."""
+    """The one image of a deployment; `url` absolute, `size` in bytes, `sha256` in hex."""
 
     action_id: int
     version: str
@@ -33,6 +33,14 @@ class Deployment:
     sha256: str
     size: int
     filename: str
+
+
+@dataclass(frozen=True, slots=True)
+class Unusable:
+    """A deployment this gateway can never carry out, and why in a sentence for operators."""
+
+    action_id: int
+    text: str
 
 
 class DdiClient:
@@ -68,23 +76,10 @@ class DdiClient:
         links = answer.json().get("_links", {})
         return Poll(*(links.get(name, {}).get("href") for name in ("deploymentBase", "cancelAction", "configData")))
 
-    async def deployment(self, href: str) -> Deployment | None:
-        """What to install; None when it holds no artifact this gateway can offer, or is gone."""
+    async def deployment(self, href: str) -> Deployment | Unusable | None:
+        """What to install, or why that cannot be; None when it is gone or its time has not come."""
         answer = await self._request("GET", href)
-        if answer.status_code != 200:
-            return None
-        body = answer.json()
-        deployment = body["deployment"]
-        if deployment.get("download") == "skip" or deployment.get("update") == "skip":
-            return None
-        for chunk in deployment["chunks"]:
-            for artifact in chunk["artifacts"]:
-                links = artifact["_links"]
-                link = links.get("download-http") or links.get("download")
-                if link and (sha256 := artifact["hashes"].get("sha256")):
-                    size, name = int(artifact["size"]), artifact["filename"]
-                    return Deployment(int(body["id"]), chunk["version"], link["href"], sha256, size, name)
-        return None
+        return chosen(answer.json()) if answer.status_code == 200 else None
 
     async def cancel_action(self, href: str) -> int | None:
         """Id of the action to stop; None when it is gone."""
@@ -117,3 +112,44 @@ class DdiClient:
     async def close(self) -> None:
         """Let go of connections."""
         await self._client.aclose()
+
+
+# As DDI names them: ours, and those hawkBit has from the start ("bApp" is its word for `application`).
+FIRMWARE_PART: Final = "firmware"
+OTHER_PARTS: Final = ("os", "bApp")
+
+
+def chosen(body: Any) -> Deployment | Unusable | None:
+    """The image a body of deploymentBase means for a microcontroller; None while its maintenance window is shut."""
+    action_id, deployment = int(body["id"]), body["deployment"]
+    # hawkBit says "skip" in both cases, and names a window only where there is one.
+    if deployment.get("maintenanceWindow") == "unavailable" or deployment.get("download") == "skip":
+        return None
+    if deployment.get("update") == "skip":
+        return Unusable(
+            action_id,
+            "download only cannot be done: the device pulls an image and installs it in one go; assign it anew",
+        )
+    usable = [(chunk, _usable(chunk)) for chunk in deployment["chunks"]]
+    ours = [(chunk, images[0]) for chunk, images in usable if chunk["part"] == FIRMWARE_PART and images]
+    for part in OTHER_PARTS:
+        ours += [(chunk, images[0]) for chunk, images in usable if chunk["part"] == part and len(images) == 1]
+    if not ours:
+        found = ", ".join(f"{chunk['part']} with {len(images)}" for chunk, images in usable) or "no module at all"
+        wanted = f"an image in a module of type {FIRMWARE_PART}, or exactly one in os or application"
+        return Unusable(
+            action_id, f"the distribution set holds no image for the device: wanted is {wanted}; it has {found}"
+        )
+    chunk, image = ours[0]
+    size, name, sha256 = int(image["size"]), image["filename"], image["hashes"]["sha256"]
+    return Deployment(action_id, chunk["version"], _link(image), sha256, size, name)
+
+
+def _link(artifact: Any) -> str:
+    links = artifact.get("_links", {})
+    return str((links.get("download-http") or links.get("download") or {}).get("href", ""))
+
+
+def _usable(chunk: Any) -> list[Any]:
+    """Artifacts that can be fetched and checked."""
+    return [one for one in chunk["artifacts"] if _link(one) and one["hashes"].get("sha256")]

@@ -99,7 +99,10 @@ def _tell(outcome: Step, feedback: Feedback) -> Step:
 
 
 def _contact(journey: Journey, booted: bool, now: float, pace: Pace) -> Step:
-    journey = replace(journey, deadline=_alive(journey, now, pace), wake_at=now + pace.ask_again)
+    # One that has heard its Execute is asked when it speaks, and not in the middle of its reboot.
+    quiet = journey.phase == Phase.REBOOTING and not booted
+    wake_at = journey.wake_at if quiet else now + pace.ask_again
+    journey = replace(journey, deadline=_alive(journey, now, pace), wake_at=wake_at)
     resend: tuple[Effect, ...] = (DeliverFeedback(),) if journey.feedback else ()
     if booted and journey.phase in (Phase.EXECUTING, Phase.REBOOTING):
         if journey.phase == Phase.EXECUTING:
@@ -341,7 +344,10 @@ def _tick(journey: Journey, now: float, pace: Pace) -> Step:
     if now >= journey.deadline:
         waited = TEXTS[journey.phase]
         return _fail(
-            journey, causes.DEVICE_SILENT, f"nothing was heard of the device any more; last known: {waited}", now
+            journey,
+            causes.DEVICE_SILENT,
+            f"the device was not heard to get any further in time; last known: {waited}",
+            now,
         )
     resend: tuple[Effect, ...] = (DeliverFeedback(),) if journey.feedback else ()
     if now < journey.wake_at:

@@ -13,9 +13,9 @@ import redis.asyncio as redis
 
 from lwm2m import firmware
 from lwm2m.paths import Path
-from lwm2m_gateway.adapters.ddi_client import DdiUnavailable, Deployment
+from lwm2m_gateway.adapters.ddi_client import DdiUnavailable, Deployment, Unusable
 from lwm2m_gateway.coap.devices import Devices, NoAnswer, Values
-from lwm2m_gateway.sessions import events, journey, records
+from lwm2m_gateway.sessions import causes, events, journey, records
 from lwm2m_gateway.sessions.records import Journey
 from lwm2m_gateway.sessions.registrations import Registration
 from lwm2m_gateway.shell.surroundings import Surroundings
@@ -203,17 +203,18 @@ class Session:
         cancelled = records.Feedback("closed", "success", ("cancelled before the device was told",), cancel=True)
         await self._around.ddi.feedback(self.registration.endpoint, action_id, cancelled)
 
-    async def _deploy(self, wanted: Deployment) -> None:
+    async def _deploy(self, wanted: Deployment | Unusable) -> None:
         if self.journey is not None and self.journey.action_id == wanted.action_id:
             return
         if self.journey is not None:
             await self._step(events.CancelRequested(confirm=False))
         if not self.registered:
             return  # it waits at the update manager until the device is back
+        if isinstance(wanted, Unusable):
+            await self._refuse(wanted.action_id, wanted.text)
+            return
         if not self.registration.has(5):
-            text = "the device does not announce the firmware object (5)"
-            refused = records.Feedback("closed", "failure", ("cause: device_refused", text))
-            await self._around.ddi.feedback(self.registration.endpoint, wanted.action_id, refused)
+            await self._refuse(wanted.action_id, "the device does not announce the firmware object (5)")
             return
         now = time.time()
         made, effects = journey.begin(
@@ -221,6 +222,11 @@ class Session:
         )
         self._keep(made)
         await self._carry_out(effects)
+
+    async def _refuse(self, action_id: int, text: str) -> None:
+        self._note("trace", text, ok=False)
+        refused = records.Feedback("closed", "failure", (f"cause: {causes.DEVICE_REFUSED}", text))
+        await self._around.ddi.feedback(self.registration.endpoint, action_id, refused)
 
     # --- the journey --------------------------------------------------------------------------------------------
 
