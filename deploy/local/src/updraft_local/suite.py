@@ -231,7 +231,7 @@ class Suite:
         for number in range(self.options.workers):
             name = "worker" if number == 0 else f"worker-{number + 1}"
             self._add(name, python("-m", "update_manager", "worker"), common, self._beats("worker", name))
-        self._add("beat", python("-m", "update_manager", "beat"), common)
+        self._add("beat", python("-m", "update_manager", "beat"), common, self._beats("beat", "beat"))
         gateway, proxy = self.port("gateway_http"), self.port("proxy_http")
         self._add("proxy", python("-m", "coap_http_proxy"), self._proxy(), lambda: answers(proxy))
         self._add("gateway", python("-m", "lwm2m_gateway"), self._gateway(), lambda: answers(gateway))
