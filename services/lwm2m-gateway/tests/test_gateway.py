@@ -1,4 +1,4 @@
-"""The gateway with a real socket, a real Redis and real HTTP: a scripted device and a fake update manager around it."""
+"""The gateway with real socket, Redis and HTTP; over 400 lines because all its stories are told in one house."""
 
 import asyncio
 import json
@@ -13,7 +13,7 @@ from pydantic import SecretStr
 
 from coap_wire import Code
 from lwm2m_gateway.bootstrap import Service
-from lwm2m_gateway.sessions import registrations
+from lwm2m_gateway.sessions import events, registrations
 from lwm2m_gateway.settings import GatewaySettings
 from lwm2m_gateway.testing import FakeManager, ScriptedDevice
 from updraft_local.ports import free_port
@@ -455,3 +455,41 @@ async def test_a_sleeper_that_notifies_is_awake(house: House) -> None:
     await asyncio.sleep(1.5)
     await device.show(2)
     await until(lambda: device.executes, 5)
+
+
+@pytest.mark.parametrize("spoilt", ["download only", "no image"])
+async def test_an_action_that_cannot_be_carried_out_is_closed_with_the_reason(house: House, spoilt: str) -> None:
+    device = await house.device()
+    await device.register()
+    await until(lambda: house.manager.attributes)
+    house.manager.assign("dev-1", 7, "1.1.0")
+    deployment = house.manager.deployments["dev-1"]["deployment"]
+    if spoilt == "download only":
+        deployment["update"] = "skip"
+    else:
+        deployment["chunks"][0]["artifacts"] = []
+    await device.update()
+    await until(house.ended)
+    (told,) = house.ended()
+    assert told["result"]["finished"] == "failure"
+    assert told["details"][0] == "cause: device_refused"
+    assert spoilt in told["details"][1]
+    # The next one is taken as if nothing had been.
+    house.manager.assign("dev-1", 8, "1.1.0")
+    await device.update()
+    await until(lambda: any(device.uris))
+
+
+async def test_a_notification_that_waited_does_not_overrule_a_later_read(house: House) -> None:
+    device = await house.device()
+    await offered(house, device)
+    await device.show(1)
+    await until(lambda: len(house.manager.feedback) >= 2)
+    await asyncio.sleep(0.2)
+    session = house.service.gateway.sessions["dev-1"]
+    device.state, device.result = 77, 200
+    session.ring(events.Contact())
+    session.ring(events.Observed(state=0))  # came before the read that the Contact leads to
+    await asyncio.sleep(0.5)
+    assert session.journey is not None
+    assert (session.journey.state, session.journey.result) == (77, 200)

@@ -165,11 +165,10 @@ class Session:
     def _watch(self, path: Path, notify: Callable[[Values], None] | None = None) -> None:
         if (task := self._observations.pop(path, None)) is not None:
             task.cancel()
-        take = notify or self._learn
 
         def heard(values: Values) -> None:
             self._answered()
-            take(values)
+            (notify or self._learn)(values)
 
         watching = self._devices.observe(self.registration, path, heard)
         self._observations[path] = asyncio.get_running_loop().create_task(watching)
@@ -319,11 +318,19 @@ class Session:
                 return
             single = [await self._read(path) for path in (firmware.STATE, firmware.RESULT)]
             values = {path: value for part in single if part for path, value in part.items()}
+        else:
+            self._drop_older()
         version = await self._read(FIRMWARE_VERSION)
         if version:
             self._learn(version)
         if values or version:
             await self._step(observed({**(values or {}), **(version or {})}))
+
+    def _drop_older(self) -> None:
+        """Notifications that wait while the device is read are older than what was read."""
+        for what in [self._inbox.get_nowait() for _ in range(self._inbox.qsize())]:
+            if not isinstance(what, events.Observed):
+                self._inbox.put_nowait(what)
 
     async def _offer(self) -> None:
         assert self.journey is not None
