@@ -8,6 +8,7 @@ import os
 import subprocess
 import sys
 import time
+from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -77,7 +78,7 @@ def find() -> "Engine":
 
 
 @dataclass
-class Engine:
+class Engine(ABC):
     """What both have in common; `settings` are environment variables of this machine."""
 
     command: tuple[str, ...]
@@ -132,17 +133,17 @@ class Engine:
         """How often the restart policy had to bring a service back."""
         return int(self.engine("inspect", "--format", "{{.RestartCount}}", self.container(service)))
 
+    @abstractmethod
     def healthy(self, service: str) -> bool:
         """Whether the health check of docker-compose.yml says so; running is enough where it has none."""
-        raise NotImplementedError
 
+    @abstractmethod
     def build(self) -> None:
         """Build the images docker-compose.yml names."""
-        raise NotImplementedError
 
+    @abstractmethod
     def up(self) -> None:
         """Start everything that is not there yet, in order, until all of it is healthy."""
-        raise NotImplementedError
 
     def wait_healthy(self, *services: str, seconds: float = HEALTHY_SECONDS) -> None:
         """Wait for services to be well; raises EngineFailed naming the first that is not, or that keeps dying."""
