@@ -7,6 +7,13 @@ IMAGE ?=
 KEY ?=
 DATA ?=
 
+# A Python that went away (upgraded, or the folder was moved) takes along what was installed for it.
+ifneq ($(wildcard .venv/ready-*),)
+ifneq ($(shell $(BIN)/python -c 'print(1)' 2>/dev/null),1)
+$(shell rm -f .venv/ready-*)
+endif
+endif
+
 .DEFAULT_GOAL := help
 .PHONY: help run demo test check format browser interop faults compose bench configuration pins clean
 

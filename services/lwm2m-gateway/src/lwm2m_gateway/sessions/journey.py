@@ -40,6 +40,7 @@ from lwm2m_gateway.sessions.records import Feedback, Journey, Pace
 from lwm2m_gateway.sessions.versions import same_version
 
 MAX_OFFERS: Final = 8
+MAX_EXECUTES: Final = 8
 # Who waits for a reboot waits no longer because the device talks: it may talk without ever having heard the Execute.
 _TIMED: Final = frozenset({Phase.REBOOTING, Phase.VERIFYING})
 
@@ -99,15 +100,14 @@ def _tell(outcome: Step, feedback: Feedback) -> Step:
 
 
 def _contact(journey: Journey, booted: bool, now: float, pace: Pace) -> Step:
-    # One that has heard its Execute is asked when it speaks, and not in the middle of its reboot.
-    quiet = journey.phase == Phase.REBOOTING and not booted
-    wake_at = journey.wake_at if quiet else now + pace.ask_again
-    journey = replace(journey, deadline=_alive(journey, now, pace), wake_at=wake_at)
+    journey = replace(journey, deadline=_alive(journey, now, pace), wake_at=now + pace.ask_again)
     resend: tuple[Effect, ...] = (DeliverFeedback(),) if journey.feedback else ()
     if booted and journey.phase in (Phase.EXECUTING, Phase.REBOOTING):
         if journey.phase == Phase.EXECUTING:
             journey, _ = _move(journey, Phase.REBOOTING, now, pace.reboot)
-        return _then(_move(journey, Phase.VERIFYING, now, pace.reboot), *resend, ReadFirmware())
+        # It is back, and may sleep before it is read.
+        patience = max(pace.reboot, pace.silence)
+        return _then(_move(journey, Phase.VERIFYING, now, patience), *resend, ReadFirmware())
     watching = journey.phase not in (Phase.ASSIGNED, Phase.VERIFYING)
     return journey, resend + ((ObserveFirmware(), ReadFirmware()) if watching else (ReadFirmware(),))
 
@@ -186,7 +186,7 @@ def _failed_download(journey: Journey, result: int, now: float, pace: Pace) -> S
 def _offer_again(journey: Journey, text: str, now: float, pace: Pace) -> Step:
     if journey.offers >= MAX_OFFERS:
         return _fail(journey, causes.DOWNLOAD_FAILED, f"{journey.offers} offers led to no download", now)
-    again = replace(journey, state=None, result=None, executed_at=0.0)
+    again = replace(journey, state=None, result=None, executes=0, executed_at=0.0, accepted=False)
     moved = _move(again, Phase.ASSIGNED, now, pace.silence, text)
     return _then(moved, ObserveFirmware(), OfferPackage())
 
@@ -244,9 +244,12 @@ def _executed(journey: Journey, answer: Executed, now: float, pace: Pace) -> Ste
     # Unheard, or rebooted before it could answer: which of the two, a read tells, if the device hears that one.
     wait = pace.reboot if answer.accepted else max(pace.reboot, pace.silence)
     moved = _move(executing, Phase.REBOOTING, now, wait)
-    ordered = replace(moved[0], executed_at=now, wake_at=moved[0].deadline if answer.accepted else now + pace.ask_again)
+    # One that has heard its Execute is asked when it speaks, and not in the middle of its reboot.
+    wake_at = moved[0].deadline if answer.accepted else now + pace.ask_again
+    accepted = bool(answer.accepted)
+    ordered = replace(moved[0], executes=journey.executes + 1, executed_at=now, accepted=accepted, wake_at=wake_at)
     outcome = (ordered, effects + moved[1])
-    if journey.executed_at:
+    if journey.executes:
         return outcome
     return _tell(outcome, Feedback("proceeding", "none", ("update ordered, the device reboots",)))
 
@@ -261,20 +264,24 @@ def _rebooting(journey: Journey, seen: Observed, now: float, pace: Pace) -> Step
         outcome = _verifying(moved, seen, now, pace)
         return outcome[0], effects + outcome[1]
     if seen.version is not None and seen.state == State.DOWNLOADED:
-        return _execute_again(journey, now, pace)
+        return _execute_again(journey, seen.version, now, pace)
     return journey, ()
 
 
-def _execute_again(journey: Journey, now: float, pace: Pace) -> Step:
-    """The image waits and the device does not run it: Execute was lost, or it rebooted for a reason of its own."""
+def _execute_again(journey: Journey, version: str, now: float, pace: Pace) -> Step:
+    """The image waits and the device runs `version`: Execute was lost, or it rebooted for a reason of its own."""
+    journey = replace(journey, executed_at=journey.executed_at or now)
     patient_until = journey.executed_at + pace.ask_again
     if now < patient_until:
         # The reset may still come.
         return replace(journey, wake_at=patient_until), ()
-    if journey.offers + 1 >= MAX_OFFERS:
-        text = "the device keeps the image and does not install it, however often it is told to"
+    if journey.phase == Phase.VERIFYING and journey.accepted and journey.executes > 1:
+        # It took the Execute and came back twice: a client that keeps its State over a swap MCUboot did not do.
+        return _rolled_back(journey, version, now)
+    if journey.executes >= MAX_EXECUTES:
+        text = f"the device keeps the image and does not install it, {journey.executes} times told to"
         return _fail(journey, causes.DEVICE_REFUSED, text, now)
-    again = replace(journey, offers=journey.offers + 1, old_seen=False, wake_at=now + pace.ask_again)
+    again = replace(journey, old_seen=False, wake_at=now + pace.ask_again)
     moved = _move(
         again, Phase.DOWNLOADED, now, pace.silence, "the device has not installed its image, telling it again"
     )
@@ -298,7 +305,7 @@ def _verifying(journey: Journey, seen: Observed, now: float, pace: Pace) -> Step
     if result >= 2:
         return _fail(journey, causes.cause_of(result), causes.text_of(result), now)
     if seen.state == State.DOWNLOADED and not journey.new_seen_at:
-        return _execute_again(journey, now, pace)
+        return _execute_again(journey, seen.version, now, pace)
     if journey.old_version and not same_version(seen.version, journey.old_version):
         text = f"the device runs {seen.version}, expected {journey.version}"
         return _fail(journey, causes.WRONG_VERSION, text, now)

@@ -41,7 +41,9 @@ class Journey:
     attempt: int = 1
     offers: int = 0
     offered_at: float = 0.0
+    executes: int = 0
     executed_at: float = 0.0
+    accepted: bool = False
     token: str = ""
     old_version: str = ""
     state: int | None = None

@@ -139,7 +139,7 @@ class Gateway:
         self._by_id.pop(registration.id, None)
         self._around.store.drop_registration(registration.endpoint)
         session.tell_presence("offline")
-        session.registered = False
+        session.gone()
         logger.info(why, extra={"endpoint": registration.endpoint})
         if session.journey is None:
             self._left(session)

@@ -1,7 +1,6 @@
 """One device: its registration, its journey, and a task that takes events one by one and carries out effects."""
 
 import asyncio
-import contextlib
 import logging
 import random
 import time
@@ -18,6 +17,7 @@ from lwm2m_gateway.coap.devices import Devices, NoAnswer, Values
 from lwm2m_gateway.sessions import causes, events, journey, records
 from lwm2m_gateway.sessions.records import Journey
 from lwm2m_gateway.sessions.registrations import Registration
+from lwm2m_gateway.shell.inbox import Doorbell, Inbox
 from lwm2m_gateway.shell.surroundings import Surroundings
 from lwm2m_gateway.shell.values import ATTRIBUTES, FIRMWARE_VERSION, as_text, as_texts, observed, presence, ticket
 
@@ -26,9 +26,6 @@ logger = logging.getLogger(__name__)
 IDLE_SECONDS = 3600.0
 # After a failure the update manager is asked again this soon, spread so that a fleet does not knock at once.
 RETRY_SECONDS = (3.0, 9.0)
-
-
-Doorbell = events.Event | str  # "poll": ask the update manager; "greet": read the device after a Register
 
 
 class Session:
@@ -52,7 +49,7 @@ class Session:
         self._left = left
         self._devices = devices
         self._around = around
-        self._inbox: asyncio.Queue[Doorbell] = asyncio.Queue(maxsize=256)
+        self._inbox = Inbox()
         self._observations: dict[Path, asyncio.Task[None]] = {}
         self._facts: dict[Path, str] = {}
         self._greeted = False
@@ -64,9 +61,15 @@ class Session:
         self._task = asyncio.get_running_loop().create_task(self._live())
 
     def ring(self, what: Doorbell) -> None:
-        """Hand in an event; a device that floods loses its own events only."""
-        with contextlib.suppress(asyncio.QueueFull):
-            self._inbox.put_nowait(what)
+        """Hand in an event."""
+        self._inbox.put(what)
+
+    def gone(self) -> None:
+        """The device has left: it is asked and listened to no more."""
+        self.registered = False
+        for task in self._observations.values():
+            task.cancel()
+        self._observations.clear()
 
     def stop(self) -> tuple[asyncio.Task[None], ...]:
         """End the session's tasks; returns them."""
@@ -78,11 +81,7 @@ class Session:
 
     async def _live(self) -> None:
         while True:
-            try:
-                async with asyncio.timeout(self._until_next()):
-                    what = await self._inbox.get()
-            except TimeoutError:
-                what = events.Tick()
+            what = await self._inbox.take(self._until_next())
             try:
                 await self._take(what)
             except (redis.RedisError, DdiUnavailable, OSError) as error:
@@ -140,6 +139,8 @@ class Session:
         self._observations.clear()
         # The poll makes a new device known; only then is there somebody to hang presence and telemetry on.
         await self._around.ddi.poll(self.registration.endpoint)
+        if not self.registered:
+            return  # gone meanwhile
         self.tell_presence("online")
         self._greeted = not self.registration.has(3)
         if not self._greeted and await self._read_device():
@@ -216,9 +217,8 @@ class Session:
             await self._refuse(wanted.action_id, "the device does not announce the firmware object (5)")
             return
         now = time.time()
-        made, effects = journey.begin(
-            wanted.action_id, wanted.version, wanted.url, wanted.sha256, wanted.size, now, self._around.pace
-        )
+        what = (wanted.action_id, wanted.version, wanted.url, wanted.sha256, wanted.size)
+        made, effects = journey.begin(*what, now, self._pace)
         self._keep(made)
         await self._carry_out(effects)
 
@@ -229,11 +229,19 @@ class Session:
 
     # --- the journey --------------------------------------------------------------------------------------------
 
+    @property
+    def _pace(self) -> records.Pace:
+        """A sleeper may be silent for as long as its registration is good."""
+        pace, registration = self._around.pace, self.registration
+        if not registration.queue_mode:
+            return pace
+        return replace(pace, silence=max(pace.silence, registration.lifetime * 1.1))
+
     async def _step(self, event: events.Event) -> None:
         if self.journey is None:
             return
         before = self.journey
-        after, effects = journey.step(before, event, time.time(), self._around.pace)
+        after, effects = journey.step(before, event, time.time(), self._pace)
         if after is not before:
             self._keep(after)
         await self._carry_out(effects)
@@ -301,17 +309,16 @@ class Session:
         )
 
     async def _deliver(self) -> None:
-        assert self.journey is not None
-        if self.journey.feedback:
-            await self._around.ddi.feedback(
-                self.registration.endpoint, self.journey.action_id, self.journey.feedback[0]
-            )
+        going = self.journey
+        if going is not None and going.feedback:
+            await self._around.ddi.feedback(self.registration.endpoint, going.action_id, going.feedback[0])
             await self._step(events.FeedbackDelivered())
 
     def _firmware_notified(self, values: Values) -> None:
         self.ring(observed(values))
 
     async def _read_firmware(self) -> None:
+        waiting = len(self._inbox)
         values = await self._read(Path(5, 0))
         if values is None or firmware.STATE not in values:
             if not self._listening():
@@ -319,18 +326,12 @@ class Session:
             single = [await self._read(path) for path in (firmware.STATE, firmware.RESULT)]
             values = {path: value for part in single if part for path, value in part.items()}
         else:
-            self._drop_older()
+            self._inbox.drop_older(waiting)
         version = await self._read(FIRMWARE_VERSION)
         if version:
             self._learn(version)
         if values or version:
             await self._step(observed({**(values or {}), **(version or {})}))
-
-    def _drop_older(self) -> None:
-        """Notifications that wait while the device is read are older than what was read."""
-        for what in [self._inbox.get_nowait() for _ in range(self._inbox.qsize())]:
-            if not isinstance(what, events.Observed):
-                self._inbox.put_nowait(what)
 
     async def _offer(self) -> None:
         assert self.journey is not None

@@ -2,6 +2,7 @@
 
 import asyncio
 import sys
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any, Final
 
 from sqlalchemy import ColumnElement, delete, func, or_, select
@@ -32,6 +33,8 @@ from update_manager.errors import AlreadyExists, IncompleteDistributionSet, NotF
 
 # The module and set type of MCUboot images; files of other types are their devices' business.
 FIRMWARE: Final = "firmware"
+# Each holds a whole image in memory.
+_INSPECTORS: Final = ThreadPoolExecutor(2, "inspector")
 
 
 async def product_of(session: AsyncSession, who: Principal, key_or_id: str) -> TargetType:
@@ -72,7 +75,10 @@ async def judge(session: AsyncSession, who: Principal, received: Received) -> di
 
 async def _inspected(received: Received, keys: list[PublicKey], whose: str, most: int | None) -> Inspected:
     # In a thread: reading and hashing an image takes long, and other requests must not wait for it.
-    return await asyncio.to_thread(lambda: inspect(received.path.read_bytes(), keys, whose, most))
+    def work() -> Inspected:
+        return inspect(received.path.read_bytes(), keys, whose, most)
+
+    return await asyncio.get_running_loop().run_in_executor(_INSPECTORS, work)
 
 
 async def publish(

@@ -1,5 +1,6 @@
 """What handlers are given: database, store, Redis, settings, the authenticated operator, paging."""
 
+import asyncio
 import base64
 import binascii
 import hashlib
@@ -7,6 +8,7 @@ import time
 from collections import OrderedDict
 from dataclasses import dataclass, field
 from typing import Annotated, Any, Final
+from weakref import WeakValueDictionary
 
 import redis.asyncio as redis
 from fastapi import Depends, Query, Request
@@ -50,6 +52,8 @@ class Parts:
     remembered: "OrderedDict[bytes, tuple[float, Principal]]" = field(default_factory=OrderedDict)
     # When passwords were wrong, by tenant and user name, however the two were written.
     failures: "OrderedDict[tuple[str, str], list[float]]" = field(default_factory=OrderedDict)
+    # Passwords of one account are checked in turn; a lock lives as long as somebody holds it or waits.
+    turns: "WeakValueDictionary[tuple[str, str], asyncio.Lock]" = field(default_factory=WeakValueDictionary)
 
 
 def parts_of(request: Request) -> Parts:
@@ -97,21 +101,22 @@ async def checked(parts: Parts, session: AsyncSession, username: str, password: 
     # hawkBit's "tenant\\user" form names the tenant too, in any case.
     tenant, backslash, name = username.rpartition("\\")
     account = ((tenant if backslash else parts.settings.tenant).upper(), name or username)
-    if len(_recent_failures(parts, account)) >= MAX_FAILURES:
-        raise TooManyTries("too many wrong passwords for this user; wait a minute")
-    try:
-        if "\0" in username:
-            raise NotAuthenticated("user name or password is wrong")
-        found = await principal.check_password(session, *account, password)
-    except NotAuthenticated:
-        # Looked up anew: others may have failed while this one was checked.
-        parts.failures[account] = [*_recent_failures(parts, account), time.monotonic()]
-        parts.failures.move_to_end(account)
-        while len(parts.failures) > FAILURES:
-            parts.failures.popitem(last=False)
-        raise
-    parts.failures.pop(account, None)
-    return found
+    # One after the other for each account: whoever waits here has every failure before his own counted.
+    async with parts.turns.setdefault(account, asyncio.Lock()):
+        if len(_recent_failures(parts, account)) >= MAX_FAILURES:
+            raise TooManyTries("too many wrong passwords for this user; wait a minute")
+        try:
+            if "\0" in username:
+                raise NotAuthenticated("user name or password is wrong")
+            found = await principal.check_password(session, *account, password)
+        except NotAuthenticated:
+            parts.failures[account] = [*_recent_failures(parts, account), time.monotonic()]
+            parts.failures.move_to_end(account)
+            while len(parts.failures) > FAILURES:
+                parts.failures.popitem(last=False)
+            raise
+        parts.failures.pop(account, None)
+        return found
 
 
 def _recent_failures(parts: Parts, account: tuple[str, str]) -> list[float]:
