@@ -29,7 +29,9 @@ class GatewaySettings(BaseSettings):
     settle_seconds: float = Field(0.5, ge=0, description="Pause after a Register before the first request")
     request_seconds: float = Field(60.0, gt=0, description="Longest wait for one answer of a device")
     soak_seconds: float = Field(60.0, ge=0, description="How long a new version must stay before it is believed")
-    silence_seconds: float = Field(3600.0, gt=0, description="Longest silence of a device during an update; a sleeper has its lifetime")
+    silence_seconds: float = Field(
+        3600.0, gt=0, description="Longest silence of a device during an update; a sleeper has its lifetime"
+    )
     reboot_seconds: float = Field(900.0, gt=0, description="Longest time from Execute to the next registration")
     ask_again_seconds: float = Field(30.0, gt=0, description="How often a device is asked when it does not notify")
     sweep_seconds: float = Field(
