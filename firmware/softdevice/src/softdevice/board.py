@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
-from mcuboot_image import HEADER_BYTES, Image, PublicKey, Version, parse
+from mcuboot_image import HEADER_BYTES, Image, PublicKey, Version
 from softdevice.bootloader import BootOutcome, boot, swap_type
 from softdevice.flash import SECTOR_BYTES, FileStorage, Flash, Storage
 from softdevice.trailer import SwapType, Trailer, confirm, is_confirmed, request_upgrade
@@ -146,8 +146,3 @@ class Board:
             swap_due=swap_type(self.flash, self.config),
             swapping=self.swapping,
         )
-
-
-def version_of(image: bytes) -> Version:
-    """Version of a whole image file; raises mcuboot_image.DecodeError."""
-    return parse(image).header.version

@@ -4,7 +4,6 @@ import json
 from dataclasses import asdict, dataclass, replace
 from typing import Any
 
-from lwm2m.firmware import result_text
 from lwm2m_gateway.sessions.phases import FINAL, Phase
 
 
@@ -76,9 +75,3 @@ def decode(text: str | bytes) -> Journey:
     record["phase"] = Phase(record["phase"])
     record["feedback"] = tuple(Feedback(**{**item, "details": tuple(item["details"])}) for item in record["feedback"])
     return Journey(**record)
-
-
-def describe(journey: Journey) -> str:
-    """One line for logs."""
-    result = "" if journey.result is None else f", {result_text(journey.result)}"
-    return f"action {journey.action_id} {journey.phase}{result}"
