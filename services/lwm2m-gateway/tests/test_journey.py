@@ -325,9 +325,28 @@ def test_a_device_that_rebooted_before_it_heard_execute_is_told_again() -> None:
     story.then(events.Tick(), PACE.ask_again).reads(2, OLD)
     assert (story.journey.phase, executes(story)) == (Phase.DOWNLOADED, 2)
     # The next time it does reboot, and what it showed before is no longer held against it.
-    story.then(events.Executed(None)).then(events.Registered(), 20).reads(0, OLD)
+    story.then(events.Executed(True, "2.04")).then(events.Registered(), 20).reads(0, OLD)
     assert story.journey.phase == Phase.VERIFYING
     assert story.then(events.Tick(), PACE.ask_again).reads(0, OLD).journey.phase == Phase.ROLLED_BACK
+
+
+def test_a_power_cut_before_execute_arrived_is_no_rollback_until_it_happens_again() -> None:
+    story = Story()
+    for expected in (Phase.ASSIGNED, Phase.ROLLED_BACK):
+        if story.journey.offers:
+            story.then(events.UriWritten(True, "2.04"))
+        else:
+            story.offered()
+        story.then(events.Observed(state=2)).then(events.Executed(None))
+        story.then(events.Registered(), 20).reads(0, OLD).then(events.Tick(), PACE.ask_again)
+        assert story.journey.phase == Phase.VERIFYING
+        assert story.reads(0, OLD).journey.phase == expected
+    assert story.told[-1].details[0] == "cause: rolled_back"
+    # One that was seen to update, or to run the new image, did hear it.
+    for proof in (events.Observed(state=3), events.Observed(0, 0, NEW)):
+        story = Story().offered().then(events.Observed(state=2)).then(events.Executed(None)).then(proof)
+        story.then(events.Registered(), 20).reads(0, OLD).then(events.Tick(), PACE.ask_again).reads(0, OLD)
+        assert story.journey.phase == Phase.ROLLED_BACK
 
 
 @pytest.mark.parametrize("came_back", [events.Contact(), events.Registered()])

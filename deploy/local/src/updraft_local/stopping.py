@@ -1,12 +1,8 @@
-"""Ctrl-C, SIGTERM and a terminal that closes, as one request: first in order, then in a hurry."""
+"""Ctrl-C, SIGTERM and a terminal that closes, as one request: first in order, after a second Ctrl-C in a hurry."""
 
 import signal
 import threading
-import time
 from types import FrameType
-
-# make passes SIGTERM on to a child that has got it as well: that is no second request.
-SAME_REQUEST_SECONDS = 0.5
 
 
 class Stopped(BaseException):
@@ -14,24 +10,27 @@ class Stopped(BaseException):
 
 
 class StopRequest:
-    """Ctrl-C, SIGTERM or a closed terminal. The first one ends what is being done, the second one is in a hurry."""
+    """Ctrl-C, SIGTERM or a closed terminal ends what is being done; a Ctrl-C after that is in a hurry.
+
+    Only Ctrl-C can be: make passes SIGTERM on to a child that has got it as well, however much later.
+    """
 
     def __init__(self) -> None:
-        self.asked_at: float | None = None
+        self.asked = False
         self.hurry = threading.Event()
         self._armed = True
         for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
             signal.signal(number, self._asked)
 
     def _asked(self, number: int, frame: FrameType | None) -> None:
-        now = time.monotonic()
-        if self.asked_at is None:
-            self.asked_at = now
-            if self._armed:
-                self._armed = False
-                raise Stopped
-        elif now - self.asked_at > SAME_REQUEST_SECONDS:
-            self.hurry.set()
+        if self.asked:
+            if number == signal.SIGINT:
+                self.hurry.set()
+            return
+        self.asked = True
+        if self._armed:
+            self._armed = False
+            raise Stopped
 
     def disarm(self) -> None:
         """Stopping has begun; a request changes its pace, not its course."""

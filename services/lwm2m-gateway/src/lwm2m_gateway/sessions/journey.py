@@ -41,6 +41,8 @@ from lwm2m_gateway.sessions.versions import same_version
 
 MAX_OFFERS: Final = 8
 MAX_EXECUTES: Final = 8
+# How often a device may come back old after an Execute it never answered before that counts as a rollback.
+MAX_UNHEARD: Final = 1
 # Who waits for a reboot waits no longer because the device talks: it may talk without ever having heard the Execute.
 _TIMED: Final = frozenset({Phase.REBOOTING, Phase.VERIFYING})
 
@@ -117,6 +119,7 @@ def _observed(journey: Journey, seen: Observed, now: float, pace: Pace) -> Step:
         journey,
         state=journey.state if seen.state is None else seen.state,
         result=journey.result if seen.result is None else seen.result,
+        accepted=journey.accepted or (seen.state == State.UPDATING and journey.phase != Phase.ASSIGNED),
         deadline=_alive(journey, now, pace),
     )
     match journey.phase:
@@ -186,7 +189,7 @@ def _failed_download(journey: Journey, result: int, now: float, pace: Pace) -> S
 def _offer_again(journey: Journey, text: str, now: float, pace: Pace) -> Step:
     if journey.offers >= MAX_OFFERS:
         return _fail(journey, causes.DOWNLOAD_FAILED, f"{journey.offers} offers led to no download", now)
-    again = replace(journey, state=None, result=None, executes=0, executed_at=0.0, accepted=False)
+    again = replace(journey, state=None, result=None, executes=0, executed_at=0.0, accepted=False, old_seen=False)
     moved = _move(again, Phase.ASSIGNED, now, pace.silence, text)
     return _then(moved, ObserveFirmware(), OfferPackage())
 
@@ -313,6 +316,10 @@ def _verifying(journey: Journey, seen: Observed, now: float, pace: Pace) -> Step
         # Once is no proof: the Update or late notification of a device that is about to reboot looks the same.
         patient = max(journey.deadline, now + pace.silence)
         return replace(journey, old_seen=True, wake_at=now + pace.ask_again, deadline=patient), ()
+    if not journey.new_seen_at and not journey.accepted and journey.unheard < MAX_UNHEARD:
+        # Rolled back, or its power went before Execute reached it: it does not know (State is in RAM), a second try does.
+        unheard = replace(journey, unheard=journey.unheard + 1)
+        return _offer_again(unheard, "the device came back as it was and may never have heard Update", now, pace)
     return _rolled_back(journey, seen.version, now)
 
 

@@ -33,7 +33,8 @@ TRANSITIONS: Final[dict[Phase, frozenset[Phase]]] = {
     Phase.EXECUTING: frozenset({Phase.REBOOTING, Phase.DOWNLOADED, Phase.FAILED}),
     # Back to DOWNLOADED is a new Execute: the last one was not heard.
     Phase.REBOOTING: frozenset({Phase.VERIFYING, Phase.DOWNLOADED, Phase.FAILED}),
-    Phase.VERIFYING: frozenset({Phase.SUCCEEDED, Phase.FAILED, Phase.ROLLED_BACK, Phase.DOWNLOADED}),
+    # Back to ASSIGNED: the Execute was perhaps never heard, and the device forgot its download over a reboot of its own.
+    Phase.VERIFYING: frozenset({Phase.SUCCEEDED, Phase.FAILED, Phase.ROLLED_BACK, Phase.DOWNLOADED, Phase.ASSIGNED}),
     Phase.SUCCEEDED: frozenset(),
     Phase.FAILED: frozenset(),
     Phase.ROLLED_BACK: frozenset(),

@@ -43,6 +43,7 @@ class Journey:
     executes: int = 0
     executed_at: float = 0.0
     accepted: bool = False
+    unheard: int = 0
     token: str = ""
     old_version: str = ""
     state: int | None = None
