@@ -10,11 +10,12 @@ from coap_http_proxy import exchanges as message_layer
 from coap_http_proxy.blobs import BlobStore, blob_of
 from coap_http_proxy.exchanges import EXCHANGE_LIFETIME_SECONDS, Exchanges
 from coap_http_proxy.fast_path import FastPath
+from coap_http_proxy.peers import Peer
 from coap_http_proxy.progress import Progress
 from coap_wire import Block, Code, Message, Type, decode, encode, encode_block
 from coap_wire import options as option
 
-PEER = ("192.0.2.1", 5683)
+PEER = Peer("192.0.2.1", 5683)
 
 
 class Desk:

@@ -18,6 +18,7 @@ from coap_http_proxy.exchanges import Exchanges
 from coap_http_proxy.fast_path import FastPath
 from coap_http_proxy.mapping import requests
 from coap_http_proxy.mapping.requests import Refusal
+from coap_http_proxy.peers import Peer
 from coap_http_proxy.progress import Progress
 from coap_http_proxy.settings import ProxySettings
 from coap_http_proxy.testing import CoapClient, HttpUpstream, mint
@@ -70,7 +71,7 @@ async def test_the_message_layer_answers_small_and_never_raises(caplog: pytest.L
     exchanges = Exchanges(lambda datagram, _: sent.append(datagram), respond, 1.0, 64)
     for number, datagram in enumerate(hostile_datagrams(1, 10_000, [good()])):
         sent.clear()
-        exchanges.received(datagram, ("192.0.2.1", number))
+        exchanges.received(datagram, Peer("192.0.2.1", number))
         for _ in range(4):
             await asyncio.sleep(0)
         assert len(sent) <= 1, datagram

@@ -10,6 +10,7 @@ import redis.asyncio as redis
 from coap_http_proxy.blobs import BlobStore
 from coap_http_proxy.exchanges import Exchanges
 from coap_http_proxy.mapping import uris
+from coap_http_proxy.peers import Peer
 from coap_http_proxy.service import ProxyService
 from coap_http_proxy.settings import ProxySettings
 from coap_http_proxy.tickets import Tickets
@@ -43,13 +44,16 @@ class Proxy:
         self.service = ProxyService(Tickets(self.redis), self.upstream, self.redis)
         self.exchanges = Exchanges(self._send, self.service.respond, settings.ack_delay_seconds, settings.max_exchanges)
         self.transport = Transport(
-            settings.coap_host, settings.coap_port, self.service.fast_path.answer, self.exchanges.received
+            settings.coap_host, settings.coap_port, self.service.fast_path.answer, self._received
         )
         self._tasks: list[asyncio.Task[None]] = []
         self._http: asyncio.Server | None = None
 
-    def _send(self, datagram: bytes, peer: tuple[str, int]) -> None:
-        self.transport.send(datagram, peer)
+    def _received(self, datagram: bytes, address: tuple[str, int]) -> None:
+        self.exchanges.received(datagram, Peer(*address))
+
+    def _send(self, datagram: bytes, peer: Peer) -> None:
+        self.transport.send(datagram, (peer.host, peer.port))
 
     async def __aenter__(self) -> "Proxy":
         handlers = {"/healthz": self.health, "/stats": self.stats, "/metrics": self.metrics}

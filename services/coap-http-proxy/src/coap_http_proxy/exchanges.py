@@ -11,16 +11,16 @@ from collections.abc import Awaitable, Callable
 from typing import Final
 
 from coap_http_proxy.mapping.requests import Refusal
+from coap_http_proxy.peers import Peer
 from coap_wire import Code, DecodeError, Message, Type, decode, encode, encode_uint, is_request
 from coap_wire.options import MAX_AGE
 
 logger = logging.getLogger(__name__)
 
-Address = tuple[str, int]
-Respond = Callable[[Message, Address], Awaitable[Message]]
-Send = Callable[[bytes, Address], None]
+Respond = Callable[[Message, Peer], Awaitable[Message]]
+Send = Callable[[bytes, Peer], None]
 # The token is part of it: a device that rebooted counts its message ids from the start, but asks something new.
-Key = tuple[Address, int, bytes]
+Key = tuple[Peer, int, bytes]
 
 ACK_TIMEOUT_SECONDS: Final = 2.0
 ACK_RANDOM_FACTOR: Final = 1.5
@@ -53,12 +53,12 @@ class Exchanges:
         self._tasks: set[asyncio.Task[None]] = set()
         # When it was put here, and the reply's datagram, None while that is being made; oldest first.
         self._seen: OrderedDict[Key, tuple[float, bytes | None]] = OrderedDict()
-        self._unacknowledged: dict[tuple[Address, int], asyncio.Event] = {}
+        self._unacknowledged: dict[tuple[Peer, int], asyncio.Event] = {}
         self._mid = random.randrange(65536)
         self.malformed = 0
         self.duplicates = 0
 
-    def received(self, datagram: bytes, peer: Address) -> None:
+    def received(self, datagram: bytes, peer: Peer) -> None:
         """Handle one datagram; never raises."""
         try:
             message = decode(datagram)
@@ -91,7 +91,7 @@ class Exchanges:
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
 
-    async def _answer(self, request: Message, key: Key, peer: Address) -> None:
+    async def _answer(self, request: Message, key: Key, peer: Peer) -> None:
         making = asyncio.ensure_future(self._respond_safely(request, peer))
         if request.type == Type.NON:
             answer = await making
@@ -106,7 +106,7 @@ class Exchanges:
         self._send(ack, peer)
         await self._separate(_addressed(await making, Type.CON, self._next_mid(), request.token), peer)
 
-    async def _respond_safely(self, request: Message, peer: Address) -> Message:
+    async def _respond_safely(self, request: Message, peer: Peer) -> Message:
         try:
             return await self._respond(request, peer)
         except Refusal as refusal:
@@ -115,7 +115,7 @@ class Exchanges:
             logger.exception("a request could not be answered")
             return Message(Type.ACK, Code.INTERNAL_SERVER_ERROR, 0)
 
-    def _reply(self, request: Message, key: Key, answer: Message, peer: Address) -> None:
+    def _reply(self, request: Message, key: Key, answer: Message, peer: Peer) -> None:
         if request.type == Type.NON:
             reply = encode(_addressed(answer, Type.NON, self._next_mid(), request.token))
         else:
@@ -123,7 +123,7 @@ class Exchanges:
         self._remember(key, reply)
         self._send(reply, peer)
 
-    async def _separate(self, message: Message, peer: Address) -> None:
+    async def _separate(self, message: Message, peer: Peer) -> None:
         acknowledged = asyncio.Event()
         key = (peer, message.mid)
         self._unacknowledged[key] = acknowledged

@@ -14,6 +14,7 @@ from coap_http_proxy.fast_path import FastPath
 from coap_http_proxy.mapping import requests
 from coap_http_proxy.mapping.pacing import Pacing
 from coap_http_proxy.mapping.requests import Directory, Proxied, Refusal, Ticketed
+from coap_http_proxy.peers import Peer
 from coap_http_proxy.progress import Progress, restored
 from coap_http_proxy.tickets import Ticket, Tickets
 from coap_http_proxy.upstream import Upstream
@@ -50,10 +51,10 @@ class ProxyService:
     answers: dict[int, int] = field(default_factory=dict)
     pacing: Pacing = field(default_factory=Pacing)
 
-    async def respond(self, request: Message, peer: tuple[str, int]) -> Message:
+    async def respond(self, request: Message, peer: Peer) -> Message:
         """The answer to one request; raises Refusal."""
         try:
-            answer = await self._respond(request, peer[0])
+            answer = await self._respond(request, peer.host)
         except Refusal as refusal:
             self._count(refusal.code)
             raise

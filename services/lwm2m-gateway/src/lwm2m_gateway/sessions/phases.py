@@ -33,7 +33,7 @@ TRANSITIONS: Final[dict[Phase, frozenset[Phase]]] = {
     Phase.EXECUTING: frozenset({Phase.REBOOTING, Phase.DOWNLOADED, Phase.FAILED}),
     # Back to DOWNLOADED is a new Execute: the last one was not heard.
     Phase.REBOOTING: frozenset({Phase.VERIFYING, Phase.DOWNLOADED, Phase.FAILED}),
-    # Back to ASSIGNED: the Execute was perhaps never heard, and the device forgot its download over a reboot of its own.
+    # Back to ASSIGNED: Execute was perhaps never heard, and the device forgot its download over a reboot of its own.
     Phase.VERIFYING: frozenset({Phase.SUCCEEDED, Phase.FAILED, Phase.ROLLED_BACK, Phase.DOWNLOADED, Phase.ASSIGNED}),
     Phase.SUCCEEDED: frozenset(),
     Phase.FAILED: frozenset(),
