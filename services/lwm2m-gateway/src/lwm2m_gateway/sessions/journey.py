@@ -317,7 +317,7 @@ def _verifying(journey: Journey, seen: Observed, now: float, pace: Pace) -> Step
         patient = max(journey.deadline, now + pace.silence)
         return replace(journey, old_seen=True, wake_at=now + pace.ask_again, deadline=patient), ()
     if not journey.new_seen_at and not journey.accepted and journey.unheard < MAX_UNHEARD:
-        # Rolled back, or its power went before Execute reached it. It does not know (State is in RAM); a second try does.
+        # Rolled back, or its power went before Execute reached it. It cannot say (State is in RAM); a second try can.
         unheard = replace(journey, unheard=journey.unheard + 1)
         return _offer_again(unheard, "the device came back as it was and may never have heard Update", now, pace)
     return _rolled_back(journey, seen.version, now)
