@@ -33,7 +33,7 @@ async def store(redis_url: str) -> AsyncIterator["redis.Redis"]:
 
 @pytest.fixture(autouse=True)
 def impatient(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("coap_http_proxy.upstream.RETRY_SECONDS", (0.01, 0.01))
+    monkeypatch.setattr("coap_http_proxy.upstream.artifacts.RETRY_SECONDS", (0.01, 0.01))
 
 
 @asynccontextmanager

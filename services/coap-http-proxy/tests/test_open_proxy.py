@@ -195,13 +195,13 @@ async def test_what_was_compressed_unasked_is_not_unpacked(redis_url: str, tmp_p
 
 
 async def test_many_uris_fill_no_memory(redis_url: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("coap_http_proxy.upstream.MAX_SMALL_CACHE_BYTES", 25_000)
+    monkeypatch.setattr("coap_http_proxy.upstream.representations.MAX_SMALL_CACHE_BYTES", 25_000)
     files = {f"/{n}": bytes((n,)) * 10_000 for n in range(6)}
     async with HttpUpstream(files) as upstream, running(redis_url, tmp_path, upstream.url("/")) as (proxy, client):
         for path in files:
             assert (await client.get(extra=by_uri(upstream.url(path)))).code == Code.CONTENT
-        assert sum(blob.size for _, blob in proxy.upstream._small.values()) <= 25_000
-        monkeypatch.setattr("coap_http_proxy.upstream.MAX_REPRESENTATION_BYTES", 9_999)
+        assert sum(blob.size for _, blob in proxy.upstream.representations._small.values()) <= 25_000
+        monkeypatch.setattr("coap_http_proxy.upstream.representations.MAX_REPRESENTATION_BYTES", 9_999)
         upstream.files["/large"] = bytes(10_000)
         assert (await client.get(extra=by_uri(upstream.url("/large")))).code == Code.BAD_GATEWAY
 

@@ -1,0 +1,58 @@
+"""One request however many ask: fetches under way by key, a time limit for each, and the counters of them all."""
+
+import asyncio
+import logging
+from collections.abc import Callable, Coroutine
+from dataclasses import dataclass, field
+from typing import Any, Generic, TypeVar
+
+from coap_http_proxy.mapping.requests import Refusal
+from coap_wire import Code
+
+logger = logging.getLogger(__name__)
+
+T = TypeVar("T")
+
+CHUNK_BYTES = 64 * 1024
+
+
+@dataclass
+class UpstreamStats:
+    """Counters for statistics and metrics; bytes are payload bytes received."""
+
+    requests: int = 0
+    bytes: int = 0
+    failures: int = 0
+
+
+@dataclass
+class Flights(Generic[T]):
+    """Fetches under way; each ends after `timeout_seconds` at the latest."""
+
+    timeout_seconds: float
+    stats: UpstreamStats
+    _under_way: dict[str, "asyncio.Task[T]"] = field(default_factory=dict)
+
+    async def join(self, key: str, start: Callable[[], Coroutine[Any, Any, T]]) -> T:
+        """What the fetch of `key` brings, started when it is not under way; raises Refusal."""
+        task = self._under_way.get(key)
+        if task is None:
+            task = asyncio.ensure_future(asyncio.wait_for(start(), self.timeout_seconds))
+            self._under_way[key] = task
+            task.add_done_callback(lambda done: self._landed(key, done))
+        try:
+            # One impatient device must not cancel the fetch for all the others.
+            return await asyncio.shield(task)
+        except TimeoutError as error:
+            raise Refusal(Code.GATEWAY_TIMEOUT, "the upstream took too long") from error
+
+    def _landed(self, key: str, task: "asyncio.Task[T]") -> None:
+        self._under_way.pop(key, None)
+        if not task.cancelled() and task.exception() is not None:
+            self.stats.failures += 1
+            logger.warning("upstream fetch failed: %s", task.exception())
+
+    def cancel(self) -> None:
+        """Give up what is under way."""
+        for task in self._under_way.values():
+            task.cancel()
