@@ -2,8 +2,11 @@
 
 from pathlib import Path
 
-from pydantic import AliasChoices, Field, SecretStr
+from pydantic import AliasChoices, Field, SecretStr, field_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
+
+from coap_http_proxy.mapping.reverse import parse_routes
+from coap_http_proxy.mapping.uris import parse_bases
 
 
 class ProxySettings(BaseSettings):
@@ -14,7 +17,7 @@ class ProxySettings(BaseSettings):
     redis_url: SecretStr = Field(
         SecretStr("redis://127.0.0.1:6379/0"),
         validation_alias=AliasChoices("REDIS_URL", "redis_url"),
-        description="Redis or a compatible server, for tickets and progress",
+        description="Redis or a compatible server, for tickets and progress; empty: neither, the rest works",
     )
     log_level: str = Field(
         "INFO", validation_alias=AliasChoices("LOG_LEVEL", "log_level"), description="DEBUG, INFO, WARNING or ERROR"
@@ -26,6 +29,11 @@ class ProxySettings(BaseSettings):
     cache_directory: Path = Field(Path("data/blocks"), description="Folder of verified artifacts")
     cache_bytes: int = Field(2 << 30, ge=1 << 20, description="Artifacts kept on disk, bytes")
     allowed_upstreams: str = Field("", description="Base URLs that may be asked, comma-separated; empty: none")
+    reverse: str = Field(
+        "",
+        description="Paths of ours that stand for upstreams, comma-separated `/prefix=base-url`; the base is thereby "
+        "allowed as an upstream",
+    )
     gateway_token: SecretStr | None = Field(
         None, description="Sent as GatewayToken for what a ticket names, never for a Proxy-Uri"
     )
@@ -34,3 +42,15 @@ class ProxySettings(BaseSettings):
     ack_delay_seconds: float = Field(0.5, gt=0, description="How long an answer may take before an empty ACK is sent")
     max_exchanges: int = Field(4096, ge=1, description="Requests waiting for an upstream at once")
     report_seconds: float = Field(1.0, gt=0, description="How often progress is reported")
+
+    @field_validator("allowed_upstreams")
+    @classmethod
+    def _bases(cls, text: str) -> str:
+        parse_bases(text)
+        return text
+
+    @field_validator("reverse")
+    @classmethod
+    def _routes(cls, text: str) -> str:
+        parse_routes(text)
+        return text
