@@ -29,8 +29,9 @@ class Proxy:
 
     def __init__(self, settings: ProxySettings) -> None:
         self.settings = settings
-        self.redis: redis.Redis = redis.Redis.from_url(
-            settings.redis_url.get_secret_value(), socket_timeout=5, socket_connect_timeout=5
+        url = settings.redis_url.get_secret_value()
+        self.redis: redis.Redis | None = (
+            redis.Redis.from_url(url, socket_timeout=5, socket_connect_timeout=5) if url else None
         )
         token = settings.gateway_token
         self.upstream = Upstream(
@@ -75,12 +76,14 @@ class Proxy:
         if self._http is not None:
             self._http.close()
         await self.upstream.close()
-        await self.redis.aclose()
+        if self.redis is not None:
+            await self.redis.aclose()
 
     async def health(self) -> Answer:
-        """200 when tickets can be looked up."""
+        """200 when tickets can be looked up, or when there are none because the proxy runs without Redis."""
         try:
-            await self.redis.ping()
+            if self.redis is not None:
+                await self.redis.ping()
         except (redis.RedisError, OSError) as error:
             return json_answer({"status": "error", "checks": {"redis": type(error).__name__}}, 503)
         return json_answer({"status": "ok"})

@@ -45,7 +45,7 @@ class ProxyService:
 
     tickets: Tickets
     upstream: Upstream
-    client: "redis.Redis"
+    client: "redis.Redis | None"
     fast_path: FastPath = field(default_factory=FastPath)
     downloads: dict[str, Download] = field(default_factory=dict)
     answers: dict[int, int] = field(default_factory=dict)
@@ -148,7 +148,7 @@ class ProxyService:
     async def report(self, last: dict[str, tuple[float, int]]) -> None:
         """Send one event for each download that moved; `last` holds time and offset of the report before."""
         moved = [(token, download) for token, download in self.downloads.items() if download.progress.changed]
-        if not moved:
+        if not moved or self.client is None:
             return
         now = time.time()
         pipe = self.client.pipeline(transaction=False)

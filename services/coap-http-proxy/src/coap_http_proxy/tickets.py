@@ -48,27 +48,27 @@ def parse(token: str, text: bytes | str | None) -> Ticket | None:
 
 
 class Tickets:
-    """Reading tickets and keeping each one's progress."""
+    """Reading tickets and keeping each one's progress; without Redis there are none."""
 
-    def __init__(self, client: "redis.Redis") -> None:
+    def __init__(self, client: "redis.Redis | None") -> None:
         self._redis = client
 
     async def find(self, token: str) -> Ticket | None:
         """The ticket, or None when it never was, was revoked or has expired."""
-        if not TOKEN.fullmatch(token):
+        if self._redis is None or not TOKEN.fullmatch(token):
             return None
         return parse(token, await self._redis.get(f"updraft:ticket:{token}"))
 
     async def gone(self, tokens: list[str]) -> list[str]:
         """Those of `tokens` that are no longer valid."""
-        if not tokens:
+        if self._redis is None or not tokens:
             return []
         found = await self._redis.mget([f"updraft:ticket:{token}" for token in tokens])
         return [token for token, text in zip(tokens, found, strict=True) if text is None]
 
     async def progress(self, token: str) -> dict[str, Any] | None:
         """What an earlier process knew of this ticket's download."""
-        text = await self._redis.get(f"updraft:proxy:progress:{token}")
+        text = await self._redis.get(f"updraft:proxy:progress:{token}") if self._redis else None
         try:
             state = json.loads(text) if text else None
         except ValueError:
