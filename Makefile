@@ -51,6 +51,7 @@ check: .venv/ready-dev ## format, lint, types, import contracts, pins, docs
 	$(BIN)/python tools/check_docs.py
 	$(BIN)/python tools/configuration.py --check
 	$(BIN)/python tools/state_diagrams.py --check
+	$(BIN)/python tools/rfc_table.py --check
 
 format: .venv/ready-dev ## write files the way `check` wants them
 	$(BIN)/ruff format .
@@ -76,9 +77,10 @@ bench: .venv/ready-dev ## measure against peers in the same run
 	$(BIN)/python benchmarks/blocks.py
 
 ##@ Make
-configuration: .venv/ready-dev ## write docs/configuration.md and docs/state-machines.md from the code
+configuration: .venv/ready-dev ## write docs/configuration.md, docs/state-machines.md and docs/rfc.md from the code
 	$(BIN)/python tools/configuration.py
 	$(BIN)/python tools/state_diagrams.py
+	$(BIN)/python tools/rfc_table.py
 
 pins: .venv/ready-dev ## resolve requirements/*.in anew into pinned and hashed *.txt
 	@cd requirements && for part in runtime demo local dev; do \
