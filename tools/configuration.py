@@ -3,10 +3,11 @@
 import sys
 from pathlib import Path
 
-from pydantic import AliasChoices, SecretStr
+from pydantic import SecretStr
 from pydantic.fields import FieldInfo
 from pydantic_settings import BaseSettings
 
+import servicekit
 from coap_http_proxy.settings import ProxySettings
 from frontend.settings import FrontendSettings
 from lwm2m_gateway.settings import GatewaySettings
@@ -28,14 +29,6 @@ SERVICES: tuple[tuple[str, type[BaseSettings]], ...] = (
 )
 
 
-def variable(prefix: str, name: str, field: FieldInfo) -> str:
-    """The environment variable of a field."""
-    alias = field.validation_alias
-    if isinstance(alias, AliasChoices):
-        return str(alias.choices[0])
-    return alias if isinstance(alias, str) else f"{prefix}{name.upper()}"
-
-
 def default(field: FieldInfo) -> str:
     """The default as the page shows it."""
     if field.is_required():
@@ -51,11 +44,10 @@ def page() -> str:
     """The whole page."""
     parts = [HEAD]
     for title, settings in SERVICES:
-        prefix = str(settings.model_config.get("env_prefix", ""))
         parts.append(f"\n## {title}\n\n| variable | default | meaning |\n|---|---|---|\n")
         for name, field in settings.model_fields.items():
             meaning = (field.description or "").replace("|", "\\|")
-            parts.append(f"| `{variable(prefix, name, field)}` | {default(field)} | {meaning} |\n")
+            parts.append(f"| `{servicekit.variable(settings, name)}` | {default(field)} | {meaning} |\n")
     return "".join(parts)
 
 

@@ -2,6 +2,6 @@
 
 from servicekit.health import Answer, Handler, json_answer, serve
 from servicekit.logs import configure
-from servicekit.settings import load
+from servicekit.settings import load, variable
 
-__all__ = ["Answer", "Handler", "configure", "json_answer", "load", "serve"]
+__all__ = ["Answer", "Handler", "configure", "json_answer", "load", "serve", "variable"]

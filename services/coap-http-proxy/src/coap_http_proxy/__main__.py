@@ -1,21 +1,17 @@
-"""`python -m coap_http_proxy`: the proxy as a process; settings come from the environment."""
+"""`python -m coap_http_proxy`: the proxy as a process; settings come from options and the environment."""
 
-import argparse
 import asyncio
+from collections.abc import Sequence
 
 import servicekit
+from coap_http_proxy import cli
 from coap_http_proxy.bootstrap import run
-from coap_http_proxy.settings import ProxySettings
 
 
-def main() -> None:
-    """Read settings, set up logs, run."""
-    argparse.ArgumentParser(
-        prog="python -m coap_http_proxy",
-        description="Serves firmware blocks over CoAP from HTTP upstreams. "
-        "Settings are environment variables COAP_HTTP_PROXY_*, listed in docs/configuration.md.",
-    ).parse_args()
-    settings = servicekit.load(ProxySettings)
+def main(arguments: Sequence[str] | None = None) -> None:
+    """Read settings, set up logs, run; status 2 when something about them is wrong."""
+    settings = cli.settings_from(arguments)
+    cli.require_usable(settings)
     servicekit.configure(settings.log_level)
     asyncio.run(run(settings))
 

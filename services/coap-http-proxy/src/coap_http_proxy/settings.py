@@ -43,6 +43,13 @@ class ProxySettings(BaseSettings):
     max_exchanges: int = Field(4096, ge=1, description="Requests waiting for an upstream at once")
     report_seconds: float = Field(1.0, gt=0, description="How often progress is reported")
 
+    @field_validator("log_level")
+    @classmethod
+    def _level(cls, text: str) -> str:
+        if text.upper() not in ("DEBUG", "INFO", "WARNING", "ERROR"):
+            raise ValueError(f"{text!r} is no level: DEBUG, INFO, WARNING or ERROR")
+        return text.upper()
+
     @field_validator("allowed_upstreams")
     @classmethod
     def _bases(cls, text: str) -> str:
