@@ -4,7 +4,7 @@ from coap_wire.block import MAX_NUM, MAX_SZX, Block, decode_block, encode_block,
 from coap_wire.codes import Code, Type, dotted, is_request, is_response, is_success
 from coap_wire.errors import DecodeError, EncodeError
 from coap_wire.message import MAX_TOKEN_BYTES, Message, Options, decode, encode, encode_options
-from coap_wire.options import decode_uint, encode_uint, is_critical, is_unsafe
+from coap_wire.options import decode_uint, encode_uint, is_critical, is_no_cache_key, is_unsafe
 
 __all__ = [
     "MAX_NUM",
@@ -26,6 +26,7 @@ __all__ = [
     "encode_options",
     "encode_uint",
     "is_critical",
+    "is_no_cache_key",
     "is_request",
     "is_response",
     "is_success",

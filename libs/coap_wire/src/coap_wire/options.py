@@ -37,6 +37,11 @@ def is_unsafe(number: int) -> bool:
     return number & 2 == 2
 
 
+def is_no_cache_key(number: int) -> bool:
+    """Two requests that differ only in such options may get the same cached response (RFC 7252 section 5.4.2)."""
+    return number & 0x1E == 0x1C
+
+
 def encode_uint(value: int) -> bytes:
     """Shortest big-endian form; zero is the empty string (RFC 7252 section 3.2)."""
     return value.to_bytes((value.bit_length() + 7) // 8, "big")
