@@ -4,12 +4,12 @@ import asyncio
 import logging
 import signal
 
-import httpx
 import redis.asyncio as redis
 
 from coap_http_proxy.blobs import BlobStore
 from coap_http_proxy.exchanges import Exchanges
-from coap_http_proxy.mapping import uris
+from coap_http_proxy.guard import guarded_client
+from coap_http_proxy.mapping import addresses, uris
 from coap_http_proxy.peers import Peer
 from coap_http_proxy.service import ProxyService
 from coap_http_proxy.settings import ProxySettings
@@ -34,10 +34,11 @@ class Proxy:
             redis.Redis.from_url(url, socket_timeout=5, socket_connect_timeout=5) if url else None
         )
         token = settings.gateway_token
+        bases = uris.parse_bases(settings.allowed_upstreams)
         self.upstream = Upstream(
-            httpx.AsyncClient(timeout=httpx.Timeout(15.0, connect=5.0), follow_redirects=False, trust_env=False),
+            guarded_client(bases, addresses.parse_networks(settings.private_upstreams)),
             BlobStore(settings.cache_directory, settings.cache_bytes),
-            uris.parse_bases(settings.allowed_upstreams),
+            bases,
             f"GatewayToken {token.get_secret_value()}" if token else None,
             settings.max_artifact_bytes,
             settings.upstream_timeout_seconds,

@@ -5,6 +5,7 @@ from pathlib import Path
 from pydantic import AliasChoices, Field, SecretStr, field_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
+from coap_http_proxy.mapping.addresses import parse_networks
 from coap_http_proxy.mapping.reverse import parse_routes
 from coap_http_proxy.mapping.uris import parse_bases
 
@@ -34,6 +35,16 @@ class ProxySettings(BaseSettings):
         description="Paths of ours that stand for upstreams, comma-separated `/prefix=base-url`; the base is thereby "
         "allowed as an upstream",
     )
+    private_upstreams: str = Field(
+        "",
+        description="Networks that names of upstreams may lead to besides public addresses, comma-separated, such as "
+        "10.0.0.0/8; an address that is itself written into allowed_upstreams may be reached anyway",
+    )
+    credentials_file: Path | None = Field(
+        None,
+        description='JSON file of headers by upstream, `{"base-url": {"Authorization": "..."}}`, which the proxy shows '
+        "to that upstream alone; refused when every user of the host can read it",
+    )
     gateway_token: SecretStr | None = Field(
         None, description="Sent as GatewayToken for what a ticket names, never for a Proxy-Uri"
     )
@@ -49,6 +60,12 @@ class ProxySettings(BaseSettings):
         if text.upper() not in ("DEBUG", "INFO", "WARNING", "ERROR"):
             raise ValueError(f"{text!r} is no level: DEBUG, INFO, WARNING or ERROR")
         return text.upper()
+
+    @field_validator("private_upstreams")
+    @classmethod
+    def _networks(cls, text: str) -> str:
+        parse_networks(text)
+        return text
 
     @field_validator("allowed_upstreams")
     @classmethod
