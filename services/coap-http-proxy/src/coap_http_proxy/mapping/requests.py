@@ -37,12 +37,23 @@ LONGEST: Final = {
 
 
 class Refusal(Exception):
-    """The answer is an error: its code and a diagnostic for people (RFC 7252 section 5.5.2)."""
+    """The answer is an error: its code and a diagnostic for people (RFC 7252 section 5.5.2).
 
-    def __init__(self, code: int, diagnostic: str) -> None:
+    `max_age_seconds` says when to come again, None for the usual few; `options` go along, such as Size1.
+    """
+
+    def __init__(
+        self,
+        code: int,
+        diagnostic: str,
+        max_age_seconds: int | None = None,
+        options: tuple[tuple[int, bytes], ...] = (),
+    ) -> None:
         super().__init__(f"{dotted(code)} {diagnostic}")
         self.code = code
         self.diagnostic = diagnostic
+        self.max_age_seconds = max_age_seconds
+        self.options = options
 
 
 @dataclass(frozen=True, slots=True)
