@@ -5,8 +5,10 @@ from coap_wire.codes import Code, Type, dotted, is_request, is_response, is_succ
 from coap_wire.errors import DecodeError, EncodeError
 from coap_wire.message import MAX_TOKEN_BYTES, Message, Options, decode, encode, encode_options
 from coap_wire.options import decode_uint, encode_uint, is_critical, is_no_cache_key, is_unsafe
+from coap_wire.transmission import DEFAULT_TRANSMISSION, Transmission
 
 __all__ = [
+    "DEFAULT_TRANSMISSION",
     "MAX_NUM",
     "MAX_SZX",
     "MAX_TOKEN_BYTES",
@@ -16,6 +18,7 @@ __all__ = [
     "EncodeError",
     "Message",
     "Options",
+    "Transmission",
     "Type",
     "decode",
     "decode_block",
