@@ -1,9 +1,6 @@
 """The proxy on its own: Redis for tickets, an HTTP server that knows nothing of Updraft, and nobody else."""
 
 import hashlib
-import json
-import secrets
-import socket
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -13,11 +10,7 @@ from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
 
-import redis
-
-from updraft_local.embedded import EmbeddedRedis
-from updraft_local.ports import free_port
-from updraft_local.processes import Process, answers, python
+from updraft_local.alone import LoneProxy
 
 REVERSE_PREFIX = "images"
 
@@ -99,60 +92,38 @@ class Web(ThreadingHTTPServer):
 class Alone:
     """A running proxy; `files` is what its upstream serves."""
 
-    coap: int
-    http: int
+    proxy: LoneProxy
     web: Web
     files: Path
-    redis_url: str
 
     @property
     def uri(self) -> str:
         """The proxy's CoAP URI without a path."""
-        return f"coap://127.0.0.1:{self.coap}"
+        return self.proxy.uri
+
+    @property
+    def address(self) -> str:
+        """HOST:PORT of it."""
+        return self.uri.removeprefix("coap://")
 
     def ticket(self, name: str) -> str:
         """The Package URI of a new ticket for a file."""
-        data, token = (self.files / name).read_bytes(), secrets.token_urlsafe(9)
-        record = {
-            "url": f"{self.web.url}/{name}",
-            "sha256": hashlib.sha256(data).hexdigest(),
-            "size": len(data),
-            "controllerId": "stranger",
-            "tenant": "DEFAULT",
-            "actionId": None,
-            "name": "fw.bin",
-        }
-        with redis.Redis.from_url(self.redis_url, socket_timeout=5) as store:
-            store.set(f"updraft:ticket:{token}", json.dumps(record), ex=600)
+        token = self.proxy.ticket(f"{self.web.url}/{name}", (self.files / name).read_bytes(), "stranger")
         return f"{self.uri}/f/{token}/fw.bin"
 
 
 @contextmanager
 def alone(folder: Path, files: Path, **settings: str) -> Iterator[Alone]:
     """Start it all; `settings` are the proxy's, without their prefix."""
-    store = EmbeddedRedis(folder / "redis", free_port(), "for-tests-only", durable=False)
     web = Web(files)
-    http, coap = free_port(), free_port(socket.SOCK_DGRAM)
-    told = {
-        "PORT": str(http),
-        "COAP_PORT": str(coap),
-        "CACHE_DIRECTORY": str(folder / "blocks"),
-        "ALLOWED_UPSTREAMS": f"{web.url}/",
-        "REVERSE": f"/{REVERSE_PREFIX}={web.url}/",
-        **settings,
-    }
-    environment = {"REDIS_URL": store.url, **{f"COAP_HTTP_PROXY_{key}": value for key, value in told.items()}}
-    command = python("-m", "coap_http_proxy")
-    proxy = Process("proxy", command, environment, folder / "proxy.log", healthy=lambda: answers(http))
+    told = {"ALLOWED_UPSTREAMS": f"{web.url}/", "REVERSE": f"/{REVERSE_PREFIX}={web.url}/", **settings}
+    proxy = LoneProxy(folder, told)
     threading.Thread(target=web.serve_forever, daemon=True).start()
     try:
-        store.start()
         proxy.start()
-        proxy.wait_healthy()
-        yield Alone(coap, http, web, files, store.url)
-        proxy.require_alive()
+        yield Alone(proxy, web, files)
+        proxy.process.require_alive()
     finally:
         proxy.stop()
-        store.stop()
         web.shutdown()
         web.server_close()

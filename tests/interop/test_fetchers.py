@@ -38,5 +38,5 @@ def test_firmware_by_ticket_is_byte_equal(name: str, proxy: Alone, image: bytes,
 @pytest.mark.rfc("7252 5.10.2")
 @pytest.mark.parametrize("name", FETCHERS)
 def test_firmware_by_proxy_uri_is_byte_equal(name: str, proxy: Alone, image: bytes, tmp_path: Path) -> None:
-    asked = Asked(f"{proxy.web.url}/{IMAGE}", proxy=f"127.0.0.1:{proxy.coap}")
+    asked = Asked(f"{proxy.web.url}/{IMAGE}", proxy=proxy.address)
     assert FETCHERS[name](asked, tmp_path).body == image
