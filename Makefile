@@ -15,17 +15,18 @@ endif
 endif
 
 .DEFAULT_GOAL := help
-.PHONY: help run demo test check format browser interop faults compose bench configuration pins clean
+.PHONY: help run demo test check format browser interop faults fuzz compose bench configuration pins clean
 
 help: ## show this list
 	@awk -F ':.*## ' '/^##@/ {printf "\n%s\n", substr($$0, 5)} /^[a-z-]+:.*## / {printf "  make %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
-.venv/ready-%: requirements/%.txt tools/link_packages.py
+.venv/ready-%: requirements/%.txt tools/link_packages.py libs/datagrams/src/datagrams/batch.c
 	@$(BIN)/python -m pip --version >/dev/null 2>&1 || $(PYTHON) -m venv --clear .venv || { rm -rf .venv; \
 	  echo "no virtual environment could be made: Python 3.11 with venv and pip is needed (Debian: python3.11-venv)"; exit 1; }
 	@echo "installing $* requirements into .venv"
 	@$(BIN)/python -m pip install -q --disable-pip-version-check --require-hashes -r requirements/$*.txt
 	@$(BIN)/python tools/link_packages.py
+	@$(BIN)/python tools/build_compiled.py
 	@touch $@
 
 ##@ Run
@@ -70,6 +71,9 @@ interop: .venv/ready-dev ## against programs we did not write: libcoap, SWUpdate
 faults: .venv/ready-dev ## kill -9 of every part in the middle of a rollout
 	$(BIN)/pytest tests/faults --timeout 900
 
+fuzz: .venv/ready-dev .venv/ready-fuzz ## any bytes at the block server's door, led by coverage (SECONDS=)
+	$(BIN)/python services/coap-http-proxy/fuzz/run.py $(if $(SECONDS),$(SECONDS),600)
+
 compose: .venv/ready-dev ## build the images and run docker-compose.yml to the end of one rollout
 	$(BIN)/pytest tests/compose --timeout 1800
 
@@ -83,7 +87,7 @@ configuration: .venv/ready-dev ## write docs/configuration.md, docs/state-machin
 	$(BIN)/python tools/rfc_table.py
 
 pins: .venv/ready-dev ## resolve requirements/*.in anew into pinned and hashed *.txt
-	@cd requirements && for part in runtime demo local dev; do \
+	@cd requirements && for part in runtime demo local dev fuzz; do \
 	  ../$(BIN)/uv pip compile -q --python-version 3.11.0 --generate-hashes --no-header --no-annotate $$part.in -o $$part.txt && \
 	  sed -i "1i # Over 400 lines because every wheel has its hash here; made by \`make pins\`." $$part.txt || exit 1; done
 

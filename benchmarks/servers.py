@@ -16,7 +16,7 @@ from aiocoap import resource
 from coap_http_proxy.blobs import blob_of
 from coap_http_proxy.fast_path import FastPath
 from coap_http_proxy.progress import Progress
-from coap_http_proxy.transport import Transport
+from datagrams import Transport, udp_socket
 
 TOKEN = "benchmark-00"
 
@@ -25,7 +25,7 @@ async def fast(port: int, body: bytes) -> None:
     """Transport and FastPath, as the proxy wires them; nothing goes the slow way."""
     path = FastPath()
     path.admit(TOKEN, blob_of(body), Progress(len(body)))
-    Transport("127.0.0.1", port, path.answer, lambda datagram, peer: None).start()
+    Transport(udp_socket("127.0.0.1", port), path.answer, lambda datagram, peer: None).start()
 
 
 class Sliced(resource.Resource):  # type: ignore[misc]
@@ -59,7 +59,7 @@ async def sliced(port: int, body: bytes) -> None:
 async def echo(port: int, body: bytes) -> None:
     """The same socket, and no work."""
     padding = bytes(1024)
-    Transport("127.0.0.1", port, lambda datagram: datagram + padding, lambda datagram, peer: None).start()
+    Transport(udp_socket("127.0.0.1", port), lambda datagram: datagram + padding, lambda datagram, peer: None).start()
 
 
 async def main() -> None:

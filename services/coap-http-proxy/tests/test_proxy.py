@@ -58,7 +58,7 @@ async def test_an_image_arrives_byte_equal_at_every_block_size(
         token = await mint(store, upstream.url("/a"), image)
         assert await client.fetch("f", token, "a.bin", szx=szx) == image
         blocks = -(-len(image) // (16 << szx))
-        assert proxy.service.fast_path.blocks == blocks
+        assert proxy.downloads.fast_path.blocks == blocks
         assert proxy.upstream.stats.bytes == len(image)
         assert upstream.requests[0]["authorization"] == "GatewayToken gateway-secret"
 
@@ -131,8 +131,8 @@ async def test_a_restarted_proxy_serves_from_disk_and_counts_on(
         async with running(redis_url, tmp_path, upstream) as (proxy, client):
             for num in range(10, 20):
                 assert (await client.get("f", token, "a", block=Block(num, False, 5))).code == Code.CONTENT
-            assert proxy.service.downloads[token].progress.offset == 20 * 512
-            assert proxy.service.downloads[token].progress.restarts == 0
+            assert proxy.downloads.open[token].progress.offset == 20 * 512
+            assert proxy.downloads.open[token].progress.restarts == 0
             assert proxy.upstream.stats.requests == 0
         (tmp_path / hashlib.sha256(IMAGE).hexdigest()).write_bytes(b"rotten")
         async with running(redis_url, tmp_path, upstream) as (proxy, client):
@@ -147,13 +147,13 @@ async def test_a_restarted_proxy_serves_from_disk_and_counts_on(
 async def test_a_revoked_ticket_is_gone(
     redis_url: str, store: "redis.Redis", tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("coap_http_proxy.service.TICKET_SWEEP_SECONDS", 0.1)
+    monkeypatch.setattr("coap_http_proxy.downloads.SWEEP_SECONDS", 0.1)
     async with HttpUpstream({"/a": IMAGE}) as upstream, running(redis_url, tmp_path, upstream) as (proxy, client):
         token = await mint(store, upstream.url("/a"), IMAGE)
         assert (await client.get("f", token, "a", block=Block(0, False, 5))).code == Code.CONTENT
         await store.delete(f"updraft:ticket:{token}")
         async with asyncio.timeout(5):
-            while proxy.service.downloads:
+            while proxy.downloads.open:
                 await asyncio.sleep(0.05)
         assert (await client.get("f", token, "a", block=Block(1, False, 5))).code == Code.NOT_FOUND
 

@@ -20,14 +20,13 @@ MAX_OPEN_BLOBS = 128
 
 @dataclass(eq=False)
 class Blob:
-    """Bytes that may be served. `answers` remembers what follows the token of a reply, by Block2 value."""
+    """Bytes that may be served, and the options that are the same in all their answers."""
 
     sha256: str
     data: mmap.mmap | bytes
     size: int
     etag: bytes
     content_format: int = 42
-    answers: dict[bytes, bytes] = field(default_factory=dict)
     last_used: float = field(default_factory=time.monotonic)
     # Constant options in front of Block2: ETag (4) and Content-Format (12); behind it Size2 (28).
     head: bytes = b""
@@ -69,8 +68,9 @@ class BlobStore:
         path = self.folder / sha256
         try:
             with path.open("rb") as file:
+                # A private copy, never written: only of such a one does ctypes give C the address.
                 size = os.fstat(file.fileno()).st_size
-                data = mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) if size else b""
+                data = mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_COPY) if size else b""
         except FileNotFoundError:
             return None
         if hashlib.sha256(data).hexdigest() != sha256:

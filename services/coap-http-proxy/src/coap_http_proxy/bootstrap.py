@@ -7,16 +7,18 @@ import signal
 import redis.asyncio as redis
 
 from coap_http_proxy.blobs import BlobStore
+from coap_http_proxy.downloads import Downloads
 from coap_http_proxy.exchanges import Exchanges
+from coap_http_proxy.fast_path import fast_path
 from coap_http_proxy.guard import guarded_client
 from coap_http_proxy.mapping import addresses, uris
 from coap_http_proxy.peers import Peer
 from coap_http_proxy.service import ProxyService
 from coap_http_proxy.settings import ProxySettings
 from coap_http_proxy.tickets import Tickets
-from coap_http_proxy.transport import Transport
 from coap_http_proxy.upstream import Upstream
 from coap_wire import dotted
+from datagrams import Transport, udp_socket
 from servicekit import Answer, json_answer, serve
 
 logger = logging.getLogger(__name__)
@@ -43,11 +45,12 @@ class Proxy:
             settings.max_artifact_bytes,
             settings.upstream_timeout_seconds,
         )
-        self.service = ProxyService(Tickets(self.redis), self.upstream, self.redis)
+        self.downloads = Downloads(Tickets(self.redis), self.redis, fast_path(settings.compiled))
+        self.service = ProxyService(self.downloads, self.upstream)
         self.exchanges = Exchanges(self._send, self.service.respond, settings.ack_delay_seconds, settings.max_exchanges)
-        self.transport = Transport(
-            settings.coap_host, settings.coap_port, self.service.fast_path.answer, self._received
-        )
+        fast = self.downloads.fast_path
+        opened = udp_socket(settings.coap_host, settings.coap_port)
+        self.transport = Transport(opened, fast.answer, self._received, fast.batched)
         self._tasks: list[asyncio.Task[None]] = []
         self._http: asyncio.Server | None = None
 
@@ -61,7 +64,7 @@ class Proxy:
         handlers = {"/healthz": self.health, "/stats": self.stats, "/metrics": self.metrics}
         self._http = await serve(handlers, self.settings.host, self.settings.port)
         self.transport.start()
-        self._tasks.append(asyncio.create_task(self.service.report_for_ever(self.settings.report_seconds)))
+        self._tasks.append(asyncio.create_task(self.downloads.report_for_ever(self.settings.report_seconds)))
         logger.info("serving blocks", extra={"udp": self.transport.port, "http": self.settings.port})
         return self
 
@@ -71,7 +74,7 @@ class Proxy:
         for task in self._tasks:
             task.cancel()
         try:
-            await self.service.report({})
+            await self.downloads.report()
         except (redis.RedisError, OSError):
             logger.warning("the last progress could not be reported")
         if self._http is not None:
@@ -91,7 +94,7 @@ class Proxy:
 
     async def stats(self) -> Answer:
         """Counters since the start; bytes are payload bytes."""
-        fast, up = self.service.fast_path, self.upstream.stats
+        fast, up = self.downloads.fast_path, self.upstream.stats
         return json_answer(
             {
                 "blocks": fast.blocks,
@@ -103,14 +106,14 @@ class Proxy:
                 "malformed": self.exchanges.malformed,
                 "duplicates": self.exchanges.duplicates,
                 "waiting": self.exchanges.waiting,
-                "downloads": len(self.service.downloads),
+                "downloads": len(self.downloads.open),
                 "answers": {dotted(code): count for code, count in sorted(self.service.answers.items())},
             }
         )
 
     async def metrics(self) -> Answer:
         """The same in Prometheus' text format."""
-        fast, up = self.service.fast_path, self.upstream.stats
+        fast, up = self.downloads.fast_path, self.upstream.stats
         lines = [
             f"coap_proxy_blocks_total {fast.blocks}",
             f"coap_proxy_sent_bytes_total {fast.bytes_on_air}",
@@ -120,7 +123,7 @@ class Proxy:
             f"coap_proxy_malformed_total {self.exchanges.malformed}",
             f"coap_proxy_duplicates_total {self.exchanges.duplicates}",
             f"coap_proxy_exchanges_waiting {self.exchanges.waiting}",
-            f"coap_proxy_downloads {len(self.service.downloads)}",
+            f"coap_proxy_downloads {len(self.downloads.open)}",
         ]
         lines += [
             f'coap_proxy_answers_total{{code="{dotted(code)}"}} {count}'

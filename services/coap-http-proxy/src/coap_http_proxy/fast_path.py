@@ -1,7 +1,7 @@
-"""One pure function from a request's datagram to its reply's, for blocks that lie ready.
+"""One pure function from a request's datagram to its reply's, for blocks that lie ready; in Python, and compiled.
 
 Every byte a device sends for a block is known beforehand but for message id, token and Block2: so the ticket path is
-found by comparing fifteen bytes, and what follows the token of the reply is remembered by Block2 value and shared by
+found by comparing fifteen bytes, and what follows the token of the reply depends on the bytes after the name alone, for
 all tickets of one blob. Anything that does not look exactly so returns None and goes the long way round.
 
     0     Ver, Type, TKL | 0.01 | message id | token
@@ -10,44 +10,47 @@ all tickets of one blob. Anything that does not look exactly so returns None and
           0n <name>               Uri-Path name
           Cn <0..3 bytes>         Block2
           50 or nothing           Size2 = 0: tell me the size
+
+The Python one remembers ready answers; the compiled one (libs/datagrams) makes them from the mapped file each time.
 """
 
+import time
+from collections.abc import Callable
 from dataclasses import dataclass, field
-from typing import Final
+from typing import ClassVar, Final
+from weakref import WeakKeyDictionary
 
 from coap_http_proxy.blobs import Blob
-from coap_http_proxy.progress import Progress
+from coap_http_proxy.progress import Counted, Progress
+from datagrams import batch
 
 PREFIX_BYTES: Final = 15
 _SIZE2_ASKED: Final = (b"", b"\x50", b"\x51\x00")
 MAX_ANSWERS_PER_BLOB: Final = 65536
 MAX_REMEMBERED_BYTES: Final = 16 << 20
+MAX_TICKETS: Final = 1 << 20
 
-
-@dataclass(eq=False, slots=True)
-class Ready:
-    """A ticket whose blob may be served; `name` is the coded Uri-Path option of the file name."""
-
-    blob: Blob
-    progress: Progress
+# What follows the token of a reply, and which bytes of the blob that serves: offset and length.
+Ready = tuple[bytes, int, int]
 
 
 @dataclass(eq=False, slots=True)
 class FastPath:
-    """Tickets that are ready, by the fifteen bytes their requests start with."""
+    """Tickets that are ready, by the fifteen bytes their requests start with; `blocks` and bytes since the start."""
 
-    ready: dict[bytes, Ready] = field(default_factory=dict)
+    new_progress: ClassVar[Callable[..., Counted]] = Progress
+    batched: ClassVar[None] = None
+    ready: dict[bytes, tuple[Blob, Counted]] = field(default_factory=dict)
     blocks: int = 0
     bytes_on_air: int = 0
     remembered: int = 0
-    # Every blob that remembers something, whether a ticket still leads to it or not.
-    _remembering: set[Blob] = field(default_factory=set)
+    clock: Callable[[], float] = time.monotonic
+    # Every blob that has ready answers, whether a ticket still leads to it or not.
+    _answers: dict[Blob, dict[bytes, Ready]] = field(default_factory=dict)
 
-    def admit(self, token: str, blob: Blob, progress: Progress) -> Ready:
+    def admit(self, token: str, blob: Blob, progress: Counted) -> None:
         """Let requests of this ticket take the fast path."""
-        entry = Ready(blob, progress)
-        self.ready[prefix_of(token)] = entry
-        return entry
+        self.ready[prefix_of(token)] = (blob, progress)
 
     def revoke(self, token: str) -> None:
         """Send this ticket's requests the long way round again, where it will be found gone."""
@@ -61,51 +64,95 @@ class FastPath:
         start = 4 + (datagram[0] & 15)
         at = start + PREFIX_BYTES
         entry = self.ready.get(datagram[start:at])
-        if entry is None or at >= len(datagram):
-            return None
         # The file name is for people: any name of up to 12 bytes leads to the ticket's blob.
-        if datagram[at] > 12:
+        if entry is None or at >= len(datagram) or datagram[at] > 12:
             return None
-        at += 1 + datagram[at]
-        if at >= len(datagram) or not 0xC0 <= datagram[at] <= 0xC3:
+        blob, progress = entry
+        asked = datagram[at + 1 + datagram[at] :]
+        answers = self._answers.get(blob)
+        ready = (answers.get(asked) if answers else None) or self._prepare(blob, asked)
+        if ready is None:
             return None
-        end = at + 1 + (datagram[at] & 15)
-        value = datagram[at + 1 : end]
-        if end > len(datagram) or datagram[end:] not in _SIZE2_ASKED:
-            return None
-        rest = entry.blob.answers.get(value)
-        if rest is None:
-            rest = self._remember(entry.blob, value)
-            if rest is None:
-                return None
-        number = int.from_bytes(value, "big")
-        szx = number & 7
-        offset = number >> 4 << (szx + 4)
-        size = entry.blob.size
-        length = 16 << szx
-        if offset + length > size:
-            length = size - offset
+        rest, offset, length = ready
         self.blocks += 1
         self.bytes_on_air += length
-        entry.progress.served(offset, length)
+        progress.served(offset, length, self.clock())
         return bytes((datagram[0] + 0x20, 0x45)) + datagram[2:start] + rest
 
-    def _remember(self, blob: Blob, value: bytes) -> bytes | None:
-        number = int.from_bytes(value, "big")
+    def _prepare(self, blob: Blob, asked: bytes) -> Ready | None:
+        """Make and remember what answers the options behind the name."""
+        if not asked or not 0xC0 <= asked[0] <= 0xC3:
+            return None
+        end = 1 + (asked[0] & 15)
+        if end > len(asked) or asked[end:] not in _SIZE2_ASKED:
+            return None
+        number = int.from_bytes(asked[1:end], "big")
         szx = number & 7
         offset = number >> 4 << (szx + 4)
         if szx == 7 or offset >= blob.size:
             return None
         rest = block_answer(blob, number >> 4, szx)
-        if self.remembered + len(rest) > MAX_REMEMBERED_BYTES or len(blob.answers) >= MAX_ANSWERS_PER_BLOB:
-            for other in self._remembering:
-                other.answers.clear()
-            self._remembering.clear()
+        answers = self._answers.setdefault(blob, {})
+        if self.remembered + len(rest) > MAX_REMEMBERED_BYTES or len(answers) >= MAX_ANSWERS_PER_BLOB:
+            self._answers.clear()
             self.remembered = 0
-        self._remembering.add(blob)
+            answers = self._answers.setdefault(blob, {})
         self.remembered += len(rest)
-        blob.answers[value] = rest
-        return rest
+        answers[asked] = rest, offset, min(16 << szx, blob.size - offset)
+        return answers[asked]
+
+
+class CompiledFastPath:
+    """The same, in C, a batch of datagrams at a time; raises batch.NotBuilt where there is no compiled part."""
+
+    new_progress: ClassVar[Callable[..., Counted]] = batch.Progress
+
+    def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
+        self.batched = batch.Batch(MAX_TICKETS)
+        self._clock = clock
+        self._artifacts: WeakKeyDictionary[Blob, batch.Artifact] = WeakKeyDictionary()
+
+    @property
+    def blocks(self) -> int:
+        """Blocks served since the start."""
+        return int(self.batched.face.blocks)
+
+    @blocks.setter
+    def blocks(self, count: int) -> None:
+        self.batched.face.blocks = count
+
+    @property
+    def bytes_on_air(self) -> int:
+        """Payload bytes served since the start."""
+        return int(self.batched.face.bytes_on_air)
+
+    @bytes_on_air.setter
+    def bytes_on_air(self, count: int) -> None:
+        self.batched.face.bytes_on_air = count
+
+    def admit(self, token: str, blob: Blob, progress: Counted) -> None:
+        """Let requests of this ticket take the fast path."""
+        assert isinstance(progress, batch.Progress)
+        artifact = self._artifacts.get(blob)
+        if artifact is None:
+            artifact = self._artifacts[blob] = batch.Artifact(blob.data, blob.head, blob.tail)
+        self.batched.admit(prefix_of(token), artifact, progress)
+
+    def revoke(self, token: str) -> None:
+        """Send this ticket's requests the long way round again, where it will be found gone."""
+        self.batched.revoke(prefix_of(token))
+
+    def answer(self, datagram: bytes) -> bytes | None:
+        """The reply to a confirmable GET of a ready block, or None."""
+        return self.batched.answer(datagram, self._clock())
+
+
+AnyFastPath = FastPath | CompiledFastPath
+
+
+def fast_path(compiled: bool = True) -> AnyFastPath:
+    """The compiled one when it is wanted and was built, else the one in Python."""
+    return CompiledFastPath() if compiled and batch.built() else FastPath()
 
 
 def prefix_of(token: str) -> bytes:

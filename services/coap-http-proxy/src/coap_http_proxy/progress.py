@@ -1,68 +1,131 @@
-"""How far a download is, seen from the blocks that were served: pure counting, one object a ticket."""
+"""How far a download is, seen from the blocks that were served: pure counting, one object a ticket.
 
+This is the specification of what libs/datagrams counts in C for the compiled fast path; the same tests run over both.
+"""
+
+from collections.abc import Callable
 from dataclasses import dataclass, field
-from typing import Any, Final
+from typing import Any, Final, Protocol
 
-MAX_GAPS: Final = 1024
+MAX_GAPS: Final = 16
+
+
+class Counted(Protocol):
+    """What is known of one ticket's download; bytes, and seconds of the monotonic clock.
+
+    `offset` is the end of what was served without a gap; it never goes backwards. `retransmissions` are blocks asked
+    for twice in a row. `rtt_seconds` is the smoothed time from a block to the request for the next one (the network's
+    round trip, and what the device does with a block); `rtt_sum` and `rtt_count` are of all such times.
+    """
+
+    size: int
+    offset: int
+    bytes_on_air: int
+    repeated_bytes: int
+    restarts: int
+    retransmissions: int
+    rtt_count: int
+    rtt_seconds: float
+    rtt_sum: float
+    last_block_at: float
+    changed: bool
+
+    def served(self, offset: int, length: int, now: float) -> None:
+        """Note one block."""
+
+    def cover(self, start: int, end: int) -> int:
+        """Note bytes `start` to `end`, whoever served them; returns how many of them are new."""
 
 
 @dataclass(eq=False, slots=True)
 class Progress:
-    """`offset` is the end of what was served without a gap, in bytes; it never goes backwards."""
+    """Counted, in Python."""
 
     size: int
     offset: int = 0
     bytes_on_air: int = 0
     repeated_bytes: int = 0
     restarts: int = 0
-    changed: bool = False
     # An earlier process counted up to `offset` and may have served more than it could note.
     resumed: bool = False
-    # Blocks served beyond a gap: start to end, bounded.
-    ahead: dict[int, int] = field(default_factory=dict)
+    retransmissions: int = 0
+    rtt_count: int = 0
+    rtt_seconds: float = 0.0
+    rtt_sum: float = 0.0
+    last_block_at: float = 0.0
+    changed: bool = False
+    # The block before; and whether its time counts: after a repeat nobody knows which one was answered (Karn).
+    last_offset: int = -1
+    last_length: int = 0
+    timed: bool = False
+    # Bytes served beyond a gap: start and end, neither overlapping nor touching, bounded.
+    ahead: list[tuple[int, int]] = field(default_factory=list)
 
-    def served(self, offset: int, length: int) -> None:
+    def served(self, offset: int, length: int, now: float) -> None:
         """Note one block."""
         self.changed = True
         if self.resumed:
             self.resumed = False
             if self.offset < offset < self.size:
                 # A client asks for a block when it has those before: the gap was served, unnoted.
-                self.bytes_on_air += offset - self.offset
-                self.offset = offset
-        self.bytes_on_air += length
-        if offset == self.offset:
-            self.offset = offset + length
-            while self.ahead and self.offset in self.ahead:
-                self.offset = self.ahead.pop(self.offset)
-            return
-        if offset < self.offset:
-            self.repeated_bytes += length
+                self.bytes_on_air += self.cover(0, offset)
+        if offset == self.last_offset:
+            self.retransmissions += 1
+            self.timed = False
+        else:
+            if self.timed and offset == self.last_offset + self.last_length:
+                gap = now - self.last_block_at
+                # The weight of RFC 6298 section 2.3.
+                self.rtt_seconds = self.rtt_seconds + (gap - self.rtt_seconds) / 8 if self.rtt_count else gap
+                self.rtt_sum += gap
+                self.rtt_count += 1
+            self.timed = True
             # Block 0 twice in a row is a lost datagram, later it is a download begun anew.
             if offset == 0 and self.offset > length:
                 self.restarts += 1
-        elif offset in self.ahead:
-            self.repeated_bytes += length
-        elif len(self.ahead) < MAX_GAPS:
-            self.ahead[offset] = offset + length
+        self.last_offset, self.last_length, self.last_block_at = offset, length, now
+        self.bytes_on_air += length
+        if offset == self.offset and not self.ahead:
+            self.offset = offset + length
+        else:
+            self.repeated_bytes += length - self.cover(offset, offset + length)
 
-    def state(self) -> dict[str, int]:
-        """What must survive a restart of the proxy."""
-        return {
-            "size": self.size,
-            "offset": self.offset,
-            "bytesOnAir": self.bytes_on_air,
-            "repeatedBytes": self.repeated_bytes,
-            "restarts": self.restarts,
-        }
+    def cover(self, start: int, end: int) -> int:
+        """Note bytes `start` to `end`, whoever served them; returns how many of them are new."""
+        fresh = max(0, end - max(start, self.offset))
+        low, high, apart = start, end, []
+        for gap in self.ahead:
+            if gap[0] > end or start > gap[1]:
+                apart.append(gap)
+                continue
+            fresh -= max(0, min(end, gap[1]) - max(start, gap[0]))
+            low, high = min(low, gap[0]), max(high, gap[1])
+        if low <= self.offset:
+            self.offset = max(self.offset, high)
+        elif len(apart) < MAX_GAPS:
+            apart.append((low, high))
+        self.ahead = apart
+        return fresh
 
 
-def restored(size: int, state: dict[str, Any] | None) -> Progress:
+def state_of(progress: Counted) -> dict[str, int]:
+    """What must survive a restart of the proxy."""
+    return {
+        "size": progress.size,
+        "offset": progress.offset,
+        "bytesOnAir": progress.bytes_on_air,
+        "repeatedBytes": progress.repeated_bytes,
+        "restarts": progress.restarts,
+    }
+
+
+def restored(size: int, state: dict[str, Any] | None, new: Callable[..., Counted] = Progress) -> Counted:
     """Progress as an earlier process left it; anything odd in the state starts from nothing."""
     if not state or state.get("size") != size:
-        return Progress(size)
+        return new(size)
     numbers = [state.get(key) for key in ("offset", "bytesOnAir", "repeatedBytes", "restarts")]
-    if not all(isinstance(number, int) and number >= 0 for number in numbers):
-        return Progress(size)
+    # C counts in 64 bits.
+    if not all(isinstance(number, int) and 0 <= number < 1 << 63 for number in numbers):
+        return new(size)
     offset, on_air, repeated, restarts = (int(number) for number in numbers if isinstance(number, int))
-    return Progress(size, min(offset, size), on_air, repeated, restarts, resumed=True)
+    return new(size, min(offset, size), on_air, repeated, restarts, resumed=True)

@@ -78,3 +78,4 @@ class ProxySettings(BaseSettings):
     def _routes(cls, text: str) -> str:
         parse_routes(text)
         return text
+    compiled: bool = Field(True, description="Use the compiled fast path where it was built; false: pure Python")

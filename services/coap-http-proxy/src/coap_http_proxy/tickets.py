@@ -66,11 +66,10 @@ class Tickets:
         found = await self._redis.mget([f"updraft:ticket:{token}" for token in tokens])
         return [token for token, text in zip(tokens, found, strict=True) if text is None]
 
-    async def progress(self, token: str) -> dict[str, Any] | None:
-        """What an earlier process knew of this ticket's download."""
-        text = await self._redis.get(f"updraft:proxy:progress:{token}") if self._redis else None
+    async def progress(self, token: str) -> dict[str, int] | None:
+        """What all processes together have counted of this ticket's download."""
+        found: dict[Any, Any] = await self._redis.hgetall(f"updraft:proxy:download:{token}") if self._redis else {}
         try:
-            state = json.loads(text) if text else None
+            return {name.decode(): int(number) for name, number in found.items()} or None
         except ValueError:
             return None
-        return state if isinstance(state, dict) else None

@@ -1,0 +1,5 @@
+"""UDP for services that answer many small datagrams: one socket, two readers, and a compiled part where it was built."""
+
+from datagrams.transport import Address, Transport, udp_socket
+
+__all__ = ["Address", "Transport", "udp_socket"]
