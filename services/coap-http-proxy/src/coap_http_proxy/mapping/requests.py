@@ -1,12 +1,16 @@
-"""What a request asks for: one of ours by ticket, something upstream by Proxy-Uri, or nothing we have.
+"""What a request asks for: one of ours by ticket, something upstream by URI or reverse path, or nothing we have.
 
-Zephyr sends `coap2http` or `coap2coap` as Uri-Path with the Package URI in Proxy-Uri; others send Proxy-Uri alone.
+Zephyr sends `coap2http` or `coap2coap` as Uri-Path with the Package URI in Proxy-Uri; others send Proxy-Uri alone, or
+Proxy-Scheme with the Uri options (RFC 7252 section 5.7.2).
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Final
 
-from coap_wire import Block, Code, DecodeError, Message, decode_block, dotted, is_critical
+from coap_http_proxy.mapping import uri_options
+from coap_http_proxy.mapping.reverse import Route, route_of, upstream_uri
+from coap_wire import Block, Code, DecodeError, Message, Options, decode_block, dotted, is_critical
 from coap_wire import options as option
 
 TICKET_BYTES: Final = 12
@@ -23,10 +27,21 @@ UNDERSTOOD: Final = frozenset(
     }
 )
 # Options of which a second one makes the request malformed (RFC 7252 section 5.4.5).
-SINGLE: Final = (option.BLOCK2, option.PROXY_URI, option.ACCEPT, option.URI_HOST, option.URI_PORT)
+SINGLE: Final = (
+    option.BLOCK2,
+    option.BLOCK1,
+    option.PROXY_URI,
+    option.PROXY_SCHEME,
+    option.ACCEPT,
+    option.URI_HOST,
+    option.URI_PORT,
+    option.IF_NONE_MATCH,
+)
 # Longest values, bytes (RFC 7252 section 5.10); a longer one is an option not known (section 5.4.3).
 LONGEST: Final = {
+    option.IF_MATCH: 8,
     option.URI_HOST: 255,
+    option.IF_NONE_MATCH: 0,
     option.URI_PORT: 2,
     option.URI_PATH: 255,
     option.URI_QUERY: 255,
@@ -34,6 +49,8 @@ LONGEST: Final = {
     option.PROXY_URI: 1034,
     option.PROXY_SCHEME: 255,
 }
+# First segments Zephyr puts in front of a Proxy-Uri.
+ZEPHYR_PATHS: Final = ("coap2http", "coap2coap")
 
 
 class Refusal(Exception):
@@ -47,7 +64,7 @@ class Refusal(Exception):
         code: int,
         diagnostic: str,
         max_age_seconds: int | None = None,
-        options: tuple[tuple[int, bytes], ...] = (),
+        options: Options = (),
     ) -> None:
         super().__init__(f"{dotted(code)} {diagnostic}")
         self.code = code
@@ -65,9 +82,10 @@ class Ticketed:
 
 @dataclass(frozen=True, slots=True)
 class Proxied:
-    """A representation by absolute URI; whether it may be asked for is checked later."""
+    """What an absolute URI stands for; whether it may be asked for is checked later. `route`: by reverse path."""
 
     uri: str
+    route: Route | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,35 +96,76 @@ class Directory:
 Wanted = Ticketed | Proxied | Directory
 
 
-def wanted(request: Message) -> Wanted:
+def wanted(request: Message, routes: Sequence[Route] = ()) -> Wanted:
     """What a request asks for; raises Refusal with the code its sender gets."""
-    for number, value in request.options:
+    _check_options(request)
+    what = _target(request, routes)
+    if isinstance(what, Proxied):
+        return what
+    for number, _ in request.options:
         if is_critical(number) and number not in UNDERSTOOD:
             raise Refusal(Code.BAD_OPTION, f"option {number} is critical and not known here")
+    if request.code != Code.GET:
+        raise Refusal(Code.METHOD_NOT_ALLOWED, "only GET is served")
+    if what is None:
+        raise Refusal(Code.NOT_FOUND, "no such resource")
+    if (accept := request.uint(option.ACCEPT)) not in (None, 0, 40, 42):
+        raise Refusal(Code.NOT_ACCEPTABLE, f"content format {accept} is not what there is")
+    return what
+
+
+def shows_ticket(request: Message) -> bool:
+    """True for a request in the form of a ticket's, by path or as our own URI; whether it is valid is seen later."""
+    try:
+        return isinstance(_target(request, ()), Ticketed)
+    except Refusal:
+        return False
+
+
+def _check_options(request: Message) -> None:
+    for number, value in request.options:
         if len(value) > LONGEST.get(number, len(value)):
             raise Refusal(Code.BAD_OPTION, f"option {number} is longer than it may be")
     for number in SINGLE:
         if len(request.options_of(number)) > 1:
             raise Refusal(Code.BAD_OPTION, f"option {number} may be given once")
-    if request.code != Code.GET:
-        raise Refusal(Code.METHOD_NOT_ALLOWED, "only GET is served")
-    if (accept := request.uint(option.ACCEPT)) not in (None, 0, 40, 42):
-        raise Refusal(Code.NOT_ACCEPTABLE, f"content format {accept} is not what there is")
+
+
+def _target(request: Message, routes: Sequence[Route]) -> Wanted | None:
     try:
-        path = request.uri_path
-        proxy_uri = request.option(option.PROXY_URI)
-        uri = None if proxy_uri is None else proxy_uri.decode("utf-8")
+        path, query = request.uri_path, request.uri_query
+        # Proxy-Uri takes precedence over all Uri options (RFC 7252 section 5.10.2).
+        if (proxy_uri := request.option(option.PROXY_URI)) is not None:
+            return _by_uri(proxy_uri.decode("utf-8"))
+        if (scheme := request.option(option.PROXY_SCHEME)) is not None:
+            return _by_uri(_by_scheme(request, scheme.decode("utf-8"), path, query))
     except (DecodeError, UnicodeDecodeError) as error:
-        raise Refusal(Code.BAD_REQUEST, "the path or Proxy-Uri is not UTF-8") from error
-    if uri is not None:
-        return Proxied(uri)
-    if request.option(option.PROXY_SCHEME) is not None:
-        raise Refusal(Code.PROXYING_NOT_SUPPORTED, "give the whole URI in Proxy-Uri")
+        raise Refusal(Code.BAD_REQUEST, "the path, query or URI is not UTF-8") from error
     if len(path) == 3 and path[0] == "f" and len(path[1]) == TICKET_BYTES:
         return Ticketed(path[1])
     if path == (".well-known", "core"):
         return Directory()
-    raise Refusal(Code.NOT_FOUND, "no such resource")
+    route = route_of(path, routes)
+    uri = upstream_uri(path, query, routes)
+    return None if uri is None else Proxied(uri, route)
+
+
+def _by_uri(uri: str) -> Wanted:
+    # A Package URI of ours that came back (Zephyr's proxy build) is served here, never asked for.
+    parts = uri.split("/")
+    if len(parts) == 6 and parts[0] in ("coap:", "http:") and parts[3] == "f" and len(parts[4]) == TICKET_BYTES:
+        return Ticketed(parts[4])
+    return Proxied(uri)
+
+
+def _by_scheme(request: Message, scheme: str, path: tuple[str, ...], query: tuple[str, ...]) -> str:
+    host = request.option(option.URI_HOST)
+    if not host:
+        # Its default is the address the datagram was sent to (RFC 7252 section 5.10.1): this proxy itself.
+        raise Refusal(Code.BAD_REQUEST, "Proxy-Scheme without Uri-Host names this proxy itself")
+    # Zephyr's segment is the proxy's, not the upstream's.
+    path = path[1:] if path[:1] and path[0] in ZEPHYR_PATHS else path
+    return uri_options.composed(scheme, host.decode("utf-8"), request.uint(option.URI_PORT), path, query)
 
 
 def block_of(request: Message, largest_szx: int = 6) -> Block:

@@ -55,15 +55,20 @@ def parse_routes(text: str) -> tuple[Route, ...]:
     return routes
 
 
+def route_of(path: Sequence[str], routes: Iterable[Route]) -> Route | None:
+    """The route with the longest prefix of a Uri-Path; None when none fits."""
+    fitting = [route for route in routes if tuple(path[: len(route.prefix)]) == route.prefix]
+    return max(fitting, key=lambda one: len(one.prefix), default=None)
+
+
 def upstream_uri(path: Sequence[str], query: Sequence[str], routes: Iterable[Route]) -> str | None:
     """The upstream's URI for a request's Uri-Path and Uri-Query; the longest prefix wins; None when none fits.
 
     Whether the URI may be asked for is then checked like any other (`uris.allowed`): dot segments are refused there.
     """
-    fitting = [route for route in routes if tuple(path[: len(route.prefix)]) == route.prefix]
-    if not fitting:
+    route = route_of(path, routes)
+    if route is None:
         return None
-    route = max(fitting, key=lambda one: len(one.prefix))
     rest = [quote(segment, safe=SEGMENT_SAFE) for segment in path[len(route.prefix) :]]
     return "/".join((route.url, *rest)) + (
         "?" + "&".join(quote(item, safe=QUERY_SAFE) for item in query) if query else ""
