@@ -1,4 +1,4 @@
-"""UDP for services that answer many small datagrams: one socket, two readers, and a compiled part where it was built."""
+"""UDP for services that answer many small datagrams: one socket, two readers, a compiled part where it was built."""
 
 from datagrams.transport import Address, Transport, udp_socket
 
