@@ -10,7 +10,7 @@ from pathlib import Path
 
 ROOT = Path(__file__).resolve().parent.parent
 SOURCES = ("libs/*/src", "services/*/src", "firmware/*/src", "deploy/*/src")
-TESTS = ("libs/*/tests", "services/*/tests", "firmware/*/tests", "deploy/*/tests", "tests/*")
+TESTS = ("libs/*/tests", "services/*/tests", "services/*/fuzz", "firmware/*/tests", "deploy/*/tests", "tests/*")
 # A test that drives a state machine compares one attribute with one state after the other; mypy cannot know that a
 # call in between changed it.
 TEST_FLAGS = ("--disable-error-code", "comparison-overlap", "--no-warn-unreachable")
