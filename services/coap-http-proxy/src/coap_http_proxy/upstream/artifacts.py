@@ -12,7 +12,7 @@ from coap_http_proxy.blobs import Blob, BlobStore
 from coap_http_proxy.mapping import uris
 from coap_http_proxy.mapping.requests import Refusal
 from coap_http_proxy.tickets import Ticket
-from coap_http_proxy.upstream.flights import CHUNK_BYTES, Flights, UpstreamStats
+from coap_http_proxy.upstream.flights import Flights, UpstreamStats
 from coap_wire import Code
 
 RETRY_SECONDS = (0.2, 0.5, 1.0, 2.0, 4.0)
@@ -76,7 +76,8 @@ class Artifacts:
                             file.truncate()
                         elif answer.status_code not in (200, 206):
                             self._refuse(answer.status_code)
-                        async for chunk in answer.aiter_raw(CHUNK_BYTES):
+                        # As it arrives: collected into even chunks, what a broken connection had brought would be lost.
+                        async for chunk in answer.aiter_raw():
                             received += len(chunk)
                             self.stats.bytes += len(chunk)
                             if received > ticket.size:

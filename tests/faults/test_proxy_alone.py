@@ -1,0 +1,200 @@
+"""A hundred downloads while the proxy is killed, its upstream dies, its disk is full, its Redis is away.
+
+Every device finishes without beginning anew, every byte is the image's, and the upstream's bytes are counted.
+"""
+
+import asyncio
+import errno
+import hashlib
+import os
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from pathlib import Path
+
+import pytest
+from crowd import Crowd, Device, all_of
+from upstream import FrailUpstream
+
+from softdevice import images
+from updraft_local.alone import LoneProxy
+
+DEVICES = 100
+# One way; a whole image takes a device some ten seconds, long enough for several blows.
+LINK_DELAY_SECONDS = 0.03
+DISK_BYTES = 1 << 20
+BALLAST = "ballast"
+
+
+@pytest.fixture(scope="module")
+def image() -> bytes:
+    """A real Zephyr build, signed."""
+    return images.sign(images.zephyr_payload(images.ZEPHYR_PACKAGES[0]), "1.1.0", images.new_key())
+
+
+@asynccontextmanager
+async def running(folder: Path, upstream: FrailUpstream, under: tuple[str, ...] = ()) -> AsyncIterator[LoneProxy]:
+    """The proxy in front of `upstream`; waiting for its process does not stop the devices."""
+    await upstream.start()
+    proxy = LoneProxy(folder, {"ALLOWED_UPSTREAMS": upstream.url("/")}, under)
+    try:
+        await asyncio.to_thread(proxy.start)
+        yield proxy
+    finally:
+        await asyncio.to_thread(proxy.stop)
+        upstream.die()
+
+
+def crowd_of(proxy: LoneProxy, url: str, image: bytes, count: int = DEVICES) -> Crowd:
+    """Devices with a ticket each."""
+    tokens = [proxy.ticket(url, image, f"device-{number}") for number in range(count)]
+    return Crowd([Device(proxy.coap, token, image, LINK_DELAY_SECONDS) for token in tokens])
+
+
+def require_honest_progress(proxy: LoneProxy, crowd: Crowd) -> None:
+    """What was reported of each download never went backwards, and ends at the end."""
+    told = proxy.progress()
+    for device in crowd.devices:
+        offsets = [event["offset"] for event in told[device.token]]
+        assert offsets == sorted(offsets)
+        assert offsets[-1] == len(device.image)
+        assert told[device.token][-1]["restarts"] == 0
+
+
+async def test_a_proxy_killed_again_and_again_costs_no_device_a_block(tmp_path: Path, image: bytes) -> None:
+    upstream = FrailUpstream({"/fw": image})
+    async with running(tmp_path, upstream) as proxy:
+        crowd = crowd_of(proxy, upstream.url("/fw"), image)
+        crowd.start()
+        await crowd.until_share(0.1)
+        upstream.die()  # what is on the disk needs no upstream, and is hashed anew by each process
+        for share in (0.1, 0.3, 0.5, 0.7):
+            await crowd.until_share(share)
+            proxy.process.kill()
+            await asyncio.to_thread(proxy.restart)
+        await crowd.finish(60)
+        crowd.require_no_refusal()
+        assert upstream.sent == len(image)
+        await asyncio.to_thread(proxy.process.stop)
+        require_honest_progress(proxy, crowd)
+
+
+async def test_a_proxy_killed_while_the_image_arrives_leaves_nothing_that_could_be_served(
+    tmp_path: Path, image: bytes
+) -> None:
+    half = len(image) // 2
+    upstream = FrailUpstream({"/fw": image}, allowance=half)
+    async with running(tmp_path, upstream) as proxy:
+        crowd = crowd_of(proxy, upstream.url("/fw"), image)
+        crowd.start()
+        await crowd.until(lambda: upstream.holds_its_breath)
+        proxy.process.kill()
+        await asyncio.to_thread(proxy.restart)
+        assert crowd.share == 0
+        upstream.allow(1 << 40)
+        await crowd.finish(60)
+        # A device that was told to wait waits for a process that is gone, until it asks again.
+        crowd.require_no_restart()
+        assert all_of(device.refused for device in crowd.devices) == {}
+        assert proxy.stats()["upstreamBytes"] <= len(image)
+
+
+async def test_an_upstream_that_dies_in_mid_transfer_and_comes_back_is_not_noticed(
+    tmp_path: Path, image: bytes
+) -> None:
+    upstream = FrailUpstream({"/fw": image}, allowance=len(image) // 2)
+    async with running(tmp_path, upstream) as proxy:
+        crowd = crowd_of(proxy, upstream.url("/fw"), image)
+        crowd.start()
+        await crowd.until(lambda: upstream.holds_its_breath)
+        upstream.die()
+        await asyncio.sleep(2.0)  # how long it is away
+        upstream.allow(1 << 40)
+        await upstream.start()
+        await crowd.finish(60)
+        crowd.require_no_refusal()
+        assert proxy.stats()["upstreamBytes"] == len(image)
+        assert upstream.ranges[0] == "0-" and upstream.ranges[1] != "0-", "it went on where it was"
+
+
+async def test_an_upstream_that_stays_away_is_waited_for_by_the_devices(tmp_path: Path, image: bytes) -> None:
+    upstream = FrailUpstream({"/fw": image}, allowance=len(image) // 2)
+    async with running(tmp_path, upstream) as proxy:
+        crowd = crowd_of(proxy, upstream.url("/fw"), image)
+        crowd.start()
+        await crowd.until(lambda: upstream.holds_its_breath)
+        upstream.die()
+        await crowd.until(lambda: all(device.refused for device in crowd.devices))
+        assert crowd.share == 0
+        upstream.allow(1 << 40)
+        await upstream.start()
+        await crowd.finish(60)
+        crowd.require_no_restart()
+        assert set(all_of(device.refused for device in crowd.devices)) <= {"5.02", "5.03", "5.04"}
+        assert proxy.stats()["upstreamBytes"] <= len(image) * 3 // 2, "nobody asks for what is there"
+
+
+async def test_a_full_disk_stops_nobody_who_downloads_and_ends_with_it(tmp_path: Path, image: bytes) -> None:
+    other = os.urandom(300_000)
+    upstream = FrailUpstream({"/fw": image, "/other": other}, allowance=len(image) + len(other) // 2)
+    blocks = tmp_path / "blocks"
+    blocks.mkdir()
+    # A file system of its own, in a mount namespace of its own: no other rights are needed, and it goes with the proxy.
+    mount = f"mount -t tmpfs -o size={DISK_BYTES} tmpfs '{blocks}' && exec \"$@\""
+    under = ("unshare", "--user", "--map-root-user", "--mount", "sh", "-c", mount, "sh")
+    async with running(tmp_path, upstream, under) as proxy:
+        assert proxy.process.child is not None
+        disk = Path(f"/proc/{proxy.process.child.pid}/root{blocks}")
+        first = crowd_of(proxy, upstream.url("/fw"), image, DEVICES // 2)
+        second = crowd_of(proxy, upstream.url("/other"), other, DEVICES // 2)
+        first.start()
+        await first.until_share(0.05)
+        second.start()
+        await second.until(lambda: upstream.holds_its_breath)
+        fill(disk / BALLAST)
+        upstream.allow(1 << 40)
+        await second.until(lambda: all(device.refused for device in second.devices))
+        assert (second.share, first.share < 1) == (0, True), "the disk is full, and those before go on"
+        (disk / BALLAST).unlink()
+        await first.finish(60)
+        await second.finish(60)
+        first.require_no_refusal()
+        second.require_no_restart()
+        assert set(all_of(device.refused for device in second.devices)) == {"5.03"}
+        kept = {path.name: path.read_bytes() for path in disk.iterdir()}
+        assert {name: hashlib.sha256(data).hexdigest() for name, data in kept.items()} == {name: name for name in kept}
+
+
+def fill(path: Path) -> None:
+    """Write until the file system has no room for another byte."""
+    with path.open("wb", buffering=0) as ballast:
+        for size in (4096, 1):
+            try:
+                while True:
+                    ballast.write(bytes(size))
+            except OSError as error:
+                assert error.errno == errno.ENOSPC
+
+
+async def test_redis_away_is_not_noticed_by_who_downloads_and_waited_for_by_who_comes(
+    tmp_path: Path, image: bytes
+) -> None:
+    upstream = FrailUpstream({"/fw": image})
+    async with running(tmp_path, upstream) as proxy:
+        crowd = crowd_of(proxy, upstream.url("/fw"), image)
+        late = crowd_of(proxy, upstream.url("/fw"), image, 10)
+        crowd.start()
+        await crowd.until_share(0.2)
+        proxy.redis.kill()
+        late.start()
+        await crowd.until_share(0.6)
+        await late.until(lambda: all(device.refused for device in late.devices))
+        await asyncio.to_thread(proxy.redis.start)
+        await crowd.finish(60)
+        await late.finish(60)
+        crowd.require_no_refusal()
+        late.require_no_restart()
+        assert set(all_of(device.refused for device in late.devices)) == {"5.03"}
+        assert upstream.sent == len(image)
+        await asyncio.to_thread(proxy.process.stop)
+        for one in (crowd, late):
+            require_honest_progress(proxy, one)
