@@ -226,6 +226,27 @@ def test_server_that_closes_says_so() -> None:
     assert line.server.sessions == 0
 
 
+@pytest.mark.parametrize(
+    ("now", "stays"),
+    [
+        (Psk(KEY, "controller"), True),
+        (Psk(b"n" * 16, "controller"), False),
+        (Psk(KEY, "another"), False),
+        (None, False),
+    ],
+    ids=["same", "new-key", "new-subject", "revoked"],
+)
+def test_session_lives_only_as_long_as_its_key(now: Psk | None, stays: bool) -> None:
+    line = wire()
+    line.keys["other"] = Psk(KEY)
+    client = line.connect(Client("device", KEY), HOME)
+    line.connect(Client("other", KEY), ("192.0.2.2", 1))
+    assert line.server.identities() == ["device", "other"]
+    line.carry_out(line.server.settle("device", now))
+    assert client.closed is not stays
+    assert line.server.sessions == 1 + stays
+
+
 def test_idle_session_ends_and_one_in_use_stays() -> None:
     line = wire(idle_seconds=100.0)
     busy, idle = ("192.0.2.1", 1), ("192.0.2.1", 2)

@@ -65,6 +65,7 @@ class Counters:
 @dataclass(slots=True)
 class _Session:
     association: Association
+    psk: Psk
     opener: Opener
     sealer: Sealer
     used: float
@@ -81,7 +82,7 @@ class Server:
     _listener: Listener = field(init=False)
     _half_open: OrderedDict[Address, Handshake] = field(default_factory=OrderedDict)
     _half_open_of: Counter[str] = field(default_factory=Counter)
-    _subjects: dict[Address, str | None] = field(default_factory=dict)
+    _psks: dict[Address, Psk | None] = field(default_factory=dict, repr=False)
     # Least recently used first.
     _sessions: OrderedDict[Address, _Session] = field(default_factory=OrderedDict)
     _of_identity: dict[str, OrderedDict[Address, None]] = field(default_factory=dict)
@@ -102,8 +103,12 @@ class Server:
         return len(self._sessions)
 
     def associations(self) -> list[Association]:
-        """All sessions that are open."""
+        """All sessions that are open, the longest unused first."""
         return [session.association for session in self._sessions.values()]
+
+    def identities(self) -> list[str]:
+        """Whose sessions are open."""
+        return list(self._of_identity)
 
     def receive(self, datagram: bytes, address: Address, now: float) -> list[Output]:
         """Take one datagram; `now` in seconds of a steady clock."""
@@ -167,6 +172,11 @@ class Server:
             outputs += self._end(session, say=True)
         return outputs
 
+    def settle(self, identity: str, psk: Psk | None) -> list[Output]:
+        """End the sessions of an identity that were made with another key than it has now, or for another subject."""
+        sessions = [self._sessions[address] for address in self._of_identity.get(identity, ())]
+        return [output for session in sessions if session.psk != psk for output in self._end(session, say=True)]
+
     def close(self, association: Association) -> list[Output]:
         """End a session and tell its peer."""
         session = self._sessions.get(association.address)
@@ -209,27 +219,26 @@ class Server:
         return self._open(half, address, now) if half.done else []
 
     def _resume(self, half: Handshake, address: Address, psk: Psk | None, now: float) -> list[Output]:
-        self._subjects[address] = psk.subject if psk else None
+        self._psks[address] = psk
         flight = half.provide(psk.key if psk else None, self._listener.feed)
         return [*self._transmit(flight, address), *self._progressed(half, address, now)]
 
     def _open(self, half: Handshake, address: Address, now: float) -> list[Output]:
-        identity = _text(half.identity)
-        assert identity is not None  # else it had a made-up key
+        identity, psk = _text(half.identity), self._psks.get(address)
+        assert identity is not None and psk is not None  # else it had a made-up key
         outputs: list[Output] = []
-        subject = self._subjects.get(address)
         self._forget(address)
         if (old := self._sessions.get(address)) is not None:
             outputs += self._end(old, say=False)
         self._numbers += 1
-        association = Association(self._numbers, address, identity, subject)
+        association = Association(self._numbers, address, identity, psk.subject)
         peers = self._of_identity.setdefault(identity, OrderedDict())
         if len(peers) >= self.limits.sessions_per_identity:
             outputs += self._end(self._sessions[next(iter(peers))], say=True)
         if len(self._sessions) >= self.limits.sessions:
             outputs += self._end(next(iter(self._sessions.values())), say=True)
         opener, sealer = half.protection()
-        self._sessions[address] = _Session(association, opener, sealer, now, half)
+        self._sessions[address] = _Session(association, psk, opener, sealer, now, half)
         self._of_identity.setdefault(identity, OrderedDict())[address] = None
         self._lingering.add(address)
         self.counters.opened += 1
@@ -290,7 +299,7 @@ class Server:
 
     def _forget(self, address: Address) -> None:
         self._half_open.pop(address, None)
-        self._subjects.pop(address, None)
+        self._psks.pop(address, None)
         self._half_open_of[address[0]] -= 1
         if not self._half_open_of[address[0]]:
             del self._half_open_of[address[0]]
