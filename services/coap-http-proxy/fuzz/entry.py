@@ -6,6 +6,8 @@ A real Redis (REDIS_URL), and an HTTP upstream that does what the input's first 
 import asyncio
 import os
 import sys
+from dataclasses import replace
+from itertools import cycle
 from pathlib import Path
 
 import atheris
@@ -53,10 +55,14 @@ def main() -> None:
     for number, seed in enumerate(seeds(token, upstream.url("/"))):
         (corpus / f"seed-{number:03}").write_bytes(seed)
 
+    ports = cycle(range(1024, 65536))
+
     async def knock(mode: int, datagrams: list[bytes]) -> None:
         upstream.misbehave = TROUBLES[mode >> 1 & 7]
+        # From a port of its own, or nearly all would be taken for copies of what came before.
+        peer = replace(STRANGER if mode & 1 else NEIGHBOUR, port=next(ports))
         for datagram in datagrams:
-            await door.knock(datagram, STRANGER if mode & 1 else NEIGHBOUR)
+            await door.knock(datagram, peer)
         upstream.requests.clear()
 
     atheris.Setup(sys.argv, lambda data: runner.run(knock(*unpacked(data))))

@@ -2,6 +2,7 @@
 
 import asyncio
 import os
+from itertools import count
 from pathlib import Path
 
 import redis.asyncio as redis
@@ -20,10 +21,10 @@ from updraft_local.ports import free_port
 IMAGE = os.urandom(3000)
 
 
-def requests(token: str, base: str) -> list[bytes]:
-    """Good requests to spoil."""
+def requests(token: str, base: str, value: bytes = encode_block(Block(1, False, 4))) -> list[bytes]:
+    """Requests to spoil, good ones but for the `value` of Block2."""
     path = tuple((option.URI_PATH, part) for part in (b"f", token.encode(), b"fw.bin"))
-    block = (option.BLOCK2, encode_block(Block(1, False, 4)))
+    block = (option.BLOCK2, value)
     uri = ((option.PROXY_URI, f"{base}a".encode()),)
     upload = (option.BLOCK1, encode_block(Block(0, True, 0)))
     shapes = [(Code.GET, (*path, block, (option.SIZE2, b""))), (Code.GET, uri), (Code.GET, (block, *uri))]
@@ -32,7 +33,7 @@ def requests(token: str, base: str) -> list[bytes]:
 
 
 def test_nothing_escapes_whatever_arrives(redis_url: str, tmp_path: Path) -> None:
-    async def opened() -> tuple[Door, list[bytes]]:
+    async def opened() -> tuple[Door, str, str]:
         upstream = await HttpUpstream({"/a": IMAGE}).__aenter__()
         settings = ProxySettings(
             redis_url=SecretStr(redis_url),
@@ -47,17 +48,22 @@ def test_nothing_escapes_whatever_arrives(redis_url: str, tmp_path: Path) -> Non
         token = await mint(store, upstream.url("/a"), IMAGE)
         await store.aclose()
         door.tokens.add(token.encode())
-        return door, requests(token, upstream.url("/"))
+        return door, token, upstream.url("/")
 
     with asyncio.Runner() as runner:
-        door, good = runner.run(opened())
+        door, token, base = runner.run(opened())
+        good, numbers = requests(token, base), count()
 
-        @given(st.integers(0, 1 << 32), st.lists(st.binary(max_size=80), max_size=3), st.booleans())
-        @example(0, [], True)
+        @given(
+            st.integers(0, 1 << 32), st.lists(st.binary(max_size=80), max_size=3), st.binary(max_size=4), st.booleans()
+        )
+        @example(0, [], b"\x07", True)
         @settings(max_examples=60, deadline=None)
-        def anything(seed: int, noise: list[bytes], stranger: bool) -> None:
-            for datagram in (*hostile_datagrams(seed, 20, good), *noise, *good):
-                runner.run(door.knock(datagram, STRANGER if stranger else NEIGHBOUR))
+        def anything(seed: int, noise: list[bytes], value: bytes, stranger: bool) -> None:
+            for datagram in (*hostile_datagrams(seed, 20, good), *noise, *requests(token, base, value)):
+                # With a message id of its own, or it would be taken for a copy of the one before.
+                fresh = datagram[:2] + next(numbers).to_bytes(3, "big")[1:] + datagram[4:]
+                runner.run(door.knock(fresh if len(datagram) >= 4 else datagram, STRANGER if stranger else NEIGHBOUR))
 
         anything()
         assert runner.run(door.knock(good[0], STRANGER)), "after all that, a device still gets its block"
