@@ -27,6 +27,14 @@ class ProxySettings(BaseSettings):
     port: int = Field(8082, ge=1, le=65535, description="Port of the HTTP face")
     coap_host: str = Field("127.0.0.1", description="Address devices reach over UDP")
     coap_port: int = Field(5685, ge=1, le=65535, description="UDP port of the CoAP face")
+    dtls_port: int = Field(0, ge=0, le=65535, description="UDP port of CoAP over DTLS (coaps); 0: none")
+    psk_file: Path | None = Field(
+        None,
+        description="File of DTLS keys, lines of `identity key-in-hex [controller]`, besides those in Redis; refused when "
+        "every user of the host can read it",
+    )
+    dtls_sessions: int = Field(10_000, ge=1, description="DTLS sessions at once, some 6 KiB each")
+    dtls_idle_seconds: float = Field(3600.0, gt=0, description="How long a DTLS session may be silent")
     cache_directory: Path = Field(Path("data/blocks"), description="Folder of verified artifacts")
     cache_bytes: int = Field(2 << 30, ge=1 << 20, description="Artifacts kept on disk, bytes")
     allowed_upstreams: str = Field("", description="Base URLs that may be asked, comma-separated; empty: none")

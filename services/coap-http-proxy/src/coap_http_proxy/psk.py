@@ -1,0 +1,101 @@
+"""Pre-shared keys for DTLS: of devices, in Redis (docs/contracts.md), and of a lone proxy, in a file. Never printed.
+
+    # identity       key in hex                         controller, if the key is only for its tickets
+    urn:dev:sensor   6f1d7c0a94e8b35207d1c6a2f8e49b13   sensor
+
+What the file names is not looked up in Redis.
+"""
+
+import json
+import os
+import stat
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any, Final
+
+import redis.asyncio as redis
+
+from dtls import Psk
+
+MAX_FILE_BYTES: Final = 4 << 20
+# RFC 4279 section 5.3 has keys of up to 64 bytes. Shorter ones than these can be guessed from one recorded handshake.
+KEY_BYTES: Final = range(16, 65)
+MAX_IDENTITY_BYTES: Final = 128
+
+
+class BadKeys(ValueError):
+    """The file cannot be used; the message says why and holds no key."""
+
+
+def read_keys(path: Path | None) -> dict[str, Psk]:
+    """Keys by identity; raises BadKeys, also when others can read the file."""
+    if path is None:
+        return {}
+    try:
+        with path.open("rb") as file:
+            mode = stat.S_IMODE(os.fstat(file.fileno()).st_mode)
+            if mode & 0o007:
+                raise BadKeys(f"{path} is open to every user of this host (mode {mode:03o}): chmod o= {path}")
+            data = file.read(MAX_FILE_BYTES + 1)
+    except OSError as error:
+        raise BadKeys(f"{path} cannot be read: {error.strerror}") from error
+    if len(data) > MAX_FILE_BYTES:
+        raise BadKeys(f"{path} is over {MAX_FILE_BYTES} bytes")
+    return parse_keys(data.decode("utf-8", "replace"))
+
+
+def parse_keys(text: str) -> dict[str, Psk]:
+    """Read lines `identity key [controller]`; raises BadKeys with the number of the line."""
+    found: dict[str, Psk] = {}
+    for number, line in enumerate(text.splitlines(), 1):
+        words = line.split()
+        if not words or words[0].startswith("#"):
+            continue
+        psk = psk_of(words[1], words[2] if len(words) == 3 else None) if len(words) in (2, 3) else None
+        identity = words[0]
+        if psk is None or not identity.isprintable() or len(identity.encode()) > MAX_IDENTITY_BYTES:
+            raise BadKeys(
+                f"line {number} is not an identity of at most {MAX_IDENTITY_BYTES} bytes, a key of {KEY_BYTES.start} "
+                f"to {KEY_BYTES.stop - 1} bytes in hex and perhaps a controller"
+            )
+        if identity in found:
+            raise BadKeys(f"line {number} names an identity for the second time")
+        found[identity] = psk
+    return found
+
+
+def psk_of(key: Any, controller: Any) -> Psk | None:
+    """A key given in hex; None when it is none."""
+    try:
+        secret = bytes.fromhex(key)
+    except (ValueError, TypeError):
+        return None
+    return Psk(secret, None if controller is None else str(controller)) if len(secret) in KEY_BYTES else None
+
+
+class Keys:
+    """Finds keys by identity."""
+
+    def __init__(self, fixed: dict[str, Psk], client: "redis.Redis | None") -> None:
+        self._fixed = fixed
+        self._redis = client
+
+    def __repr__(self) -> str:
+        return f"Keys({len(self._fixed)} fixed)"
+
+    async def find(self, identities: Sequence[str]) -> list[Psk | None]:
+        """The key of each identity, None where there is none; raises RedisError."""
+        asked = [identity for identity in identities if identity not in self._fixed]
+        found: dict[str, Psk | None] = dict(self._fixed)
+        if asked and self._redis is not None:
+            records = await self._redis.mget([f"updraft:psk:{identity}" for identity in asked])
+            found.update(zip(asked, map(_parsed, records), strict=True))
+        return [found.get(identity) for identity in identities]
+
+
+def _parsed(text: bytes | str | None) -> Psk | None:
+    try:
+        record = json.loads(text) if text is not None else None
+    except ValueError:
+        return None
+    return psk_of(record.get("key"), record.get("controllerId")) if isinstance(record, dict) else None
