@@ -21,7 +21,7 @@ from coap_http_proxy.blobs import Blob
 from coap_http_proxy.fast_path import AnyFastPath
 from coap_http_proxy.mapping.requests import Refusal
 from coap_http_proxy.progress import Counted, restored, state_of
-from coap_http_proxy.tickets import Ticket, Tickets
+from coap_http_proxy.tickets import Ticket, Tickets, Unknown
 from coap_wire import Code
 
 logger = logging.getLogger(__name__)
@@ -94,15 +94,17 @@ class Downloads:
         if (download := self.open.get(token)) is not None:
             return download
         try:
-            ticket = await self.tickets.find(token)
-            state = await self.tickets.progress(token) if ticket else None
-        except redis.RedisError as error:
+            found = await self.tickets.find(token)
+        except Unknown as error:
             # Not 4.04: the device would give up although its ticket may be good in a minute.
             raise Refusal(Code.SERVICE_UNAVAILABLE, "tickets cannot be looked up now") from error
-        if ticket is None:
+        if found is None:
             raise Refusal(Code.NOT_FOUND, "no such ticket, or it has expired")
+        if (download := self.open.get(token)) is not None:  # somebody else asked meanwhile
+            return download
+        ticket, state = found
         progress = restored(ticket.size, state, type(self.fast_path).new_progress)
-        download = self.open.setdefault(token, Download(ticket, progress, state_of(progress), time.monotonic()))
+        download = self.open[token] = Download(ticket, progress, state_of(progress), time.monotonic())
         logger.info(
             "download opened",
             extra={
@@ -178,6 +180,9 @@ class Downloads:
             download.told, download.told_at = state, now
             there, offset = answer
             download.progress.cover(0, min(int(offset), download.progress.size))
+            if download.progress.offset > max(int(offset), state["offset"]):
+                # What others served and what was served here have met: more than was told.
+                download.progress.changed = True
             if not there:
                 self.forget(download.ticket.token)
 
