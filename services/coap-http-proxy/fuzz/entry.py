@@ -6,7 +6,6 @@ A real Redis (REDIS_URL), and an HTTP upstream that does what the input's first 
 import asyncio
 import os
 import sys
-from dataclasses import replace
 from itertools import cycle
 from pathlib import Path
 
@@ -60,7 +59,7 @@ def main() -> None:
     async def knock(mode: int, datagrams: list[bytes]) -> None:
         upstream.misbehave = TROUBLES[mode >> 1 & 7]
         # From a port of its own, or nearly all would be taken for copies of what came before.
-        peer = replace(STRANGER if mode & 1 else NEIGHBOUR, port=next(ports))
+        peer = (STRANGER if mode & 1 else NEIGHBOUR)._replace(port=next(ports))
         for datagram in datagrams:
             await door.knock(datagram, peer)
         upstream.requests.clear()
