@@ -30,8 +30,8 @@ class ProxySettings(BaseSettings):
     dtls_port: int = Field(0, ge=0, le=65535, description="UDP port of CoAP over DTLS (coaps); 0: none")
     psk_file: Path | None = Field(
         None,
-        description="File of DTLS keys, lines of `identity key-in-hex [controller]`, besides those in Redis; refused when "
-        "every user of the host can read it",
+        description="File of DTLS keys, lines of `identity key-in-hex [controller]`, besides those in Redis; refused "
+        "when every user of the host can read it",
     )
     dtls_sessions: int = Field(10_000, ge=1, description="DTLS sessions at once, some 6 KiB each")
     dtls_idle_seconds: float = Field(3600.0, gt=0, description="How long a DTLS session may be silent")
@@ -61,6 +61,15 @@ class ProxySettings(BaseSettings):
     ack_delay_seconds: float = Field(0.5, gt=0, description="How long an answer may take before an empty ACK is sent")
     max_exchanges: int = Field(4096, ge=1, description="Requests waiting for an upstream at once")
     report_seconds: float = Field(1.0, gt=0, description="How often progress is reported")
+    compiled: bool = Field(True, description="Use the compiled fast path where it was built; false: pure Python")
+    http_to_coap_host: str = Field("127.0.0.1", description="Address of the HTTP-to-CoAP face (RFC 8075)")
+    http_to_coap_port: int = Field(
+        0, ge=0, le=65535, description="Port of the HTTP-to-CoAP face, which asks the coap:// upstreams; 0: none"
+    )
+    http_to_coap_max_bytes: int = Field(4 << 20, ge=1, description="Largest body of a request to a device, bytes")
+    http_to_coap_timeout_seconds: float = Field(
+        60.0, gt=0, description="Longest wait for one answer of a device, its turn included"
+    )
 
     @field_validator("log_level")
     @classmethod
@@ -86,4 +95,3 @@ class ProxySettings(BaseSettings):
     def _routes(cls, text: str) -> str:
         parse_routes(text)
         return text
-    compiled: bool = Field(True, description="Use the compiled fast path where it was built; false: pure Python")
