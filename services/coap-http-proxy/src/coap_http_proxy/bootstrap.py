@@ -3,20 +3,27 @@
 import asyncio
 import logging
 import signal
+from contextlib import AsyncExitStack
+from functools import partial
 
 import redis.asyncio as redis
 
 from coap_http_proxy.blobs import BlobStore
+from coap_http_proxy.blockwise import Uploads
+from coap_http_proxy.credentials import read_credentials
 from coap_http_proxy.downloads import Downloads
 from coap_http_proxy.exchanges import Exchanges
 from coap_http_proxy.fast_path import fast_path
-from coap_http_proxy.guard import guarded_client
+from coap_http_proxy.forward import CrossProxy, pseudonym
+from coap_http_proxy.guard import guarded_client, resolve_checked
+from coap_http_proxy.http_face.app import HttpFace, serving
 from coap_http_proxy.mapping import addresses, uris
+from coap_http_proxy.mapping.reverse import parse_routes
 from coap_http_proxy.peers import Peer
 from coap_http_proxy.service import ProxyService
 from coap_http_proxy.settings import ProxySettings
 from coap_http_proxy.tickets import Tickets
-from coap_http_proxy.upstream import Upstream
+from coap_http_proxy.upstream import Upstream, UpstreamLimits
 from coap_wire import dotted
 from datagrams import Transport, udp_socket
 from servicekit import Answer, json_answer, serve
@@ -36,23 +43,46 @@ class Proxy:
             redis.Redis.from_url(url, socket_timeout=5, socket_connect_timeout=5) if url else None
         )
         token = settings.gateway_token
-        bases = uris.parse_bases(settings.allowed_upstreams)
+        routes = parse_routes(settings.reverse)
+        bases = (*uris.parse_bases(settings.allowed_upstreams), *(route.base for route in routes))
+        private = addresses.parse_networks(settings.private_upstreams)
+        name = pseudonym(settings.coap_host, settings.coap_port)
         self.upstream = Upstream(
-            guarded_client(bases, addresses.parse_networks(settings.private_upstreams)),
+            guarded_client(bases, private),
             BlobStore(settings.cache_directory, settings.cache_bytes),
             bases,
             f"GatewayToken {token.get_secret_value()}" if token else None,
-            settings.max_artifact_bytes,
-            settings.upstream_timeout_seconds,
+            read_credentials(settings.credentials_file, bases),
+            partial(resolve_checked, bases=bases, private=private),
+            name,
+            UpstreamLimits(
+                settings.max_artifact_bytes,
+                settings.max_representation_bytes,
+                settings.representation_memory_bytes,
+                settings.representation_disk_bytes,
+                settings.arriving_bytes,
+                settings.upstream_timeout_seconds,
+            ),
         )
+        uploads = Uploads(settings.cache_directory, self.upstream.room, settings.max_representation_bytes)
+        cross_proxy = CrossProxy(self.upstream.representations, uploads, bases, name)
         self.downloads = Downloads(Tickets(self.redis), self.redis, fast_path(settings.compiled))
-        self.service = ProxyService(self.downloads, self.upstream)
+        self.service = ProxyService(self.downloads, self.upstream, cross_proxy, routes)
         self.exchanges = Exchanges(self._send, self.service.respond, settings.ack_delay_seconds, settings.max_exchanges)
         fast = self.downloads.fast_path
         opened = udp_socket(settings.coap_host, settings.coap_port)
         self.transport = Transport(opened, fast.answer, self._received, fast.batched)
         self._tasks: list[asyncio.Task[None]] = []
         self._http: asyncio.Server | None = None
+        coap = tuple(base for base in bases if base.scheme == "coap")
+        self.http_face = HttpFace(
+            coap,
+            partial(resolve_checked, bases=coap, private=addresses.parse_networks(settings.private_upstreams)),
+            settings.http_to_coap_max_bytes,
+            settings.max_artifact_bytes,
+            settings.http_to_coap_timeout_seconds,
+        )
+        self._faces = AsyncExitStack()
 
     def _received(self, datagram: bytes, address: tuple[str, int]) -> None:
         self.exchanges.received(datagram, Peer(*address))
@@ -63,12 +93,16 @@ class Proxy:
     async def __aenter__(self) -> "Proxy":
         handlers = {"/healthz": self.health, "/stats": self.stats, "/metrics": self.metrics}
         self._http = await serve(handlers, self.settings.host, self.settings.port)
+        host, port = self.settings.http_to_coap_host, self.settings.http_to_coap_port
+        if port:
+            await self._faces.enter_async_context(serving(self.http_face, host, port, round(DRAIN_SECONDS)))
         self.transport.start()
         self._tasks.append(asyncio.create_task(self.downloads.report_for_ever(self.settings.report_seconds)))
         logger.info("serving blocks", extra={"udp": self.transport.port, "http": self.settings.port})
         return self
 
     async def __aexit__(self, *_: object) -> None:
+        await self._faces.aclose()
         await self.exchanges.drain(DRAIN_SECONDS)
         self.transport.close()
         for task in self._tasks:
@@ -128,6 +162,10 @@ class Proxy:
         lines += [
             f'coap_proxy_answers_total{{code="{dotted(code)}"}} {count}'
             for code, count in sorted(self.service.answers.items())
+        ]
+        lines += [
+            f'coap_proxy_http_to_coap_total{{status="{status}"}} {count}'
+            for status, count in sorted(self.http_face.statuses.items())
         ]
         return 200, "text/plain; version=0.0.4", ("\n".join(lines) + "\n").encode()
 

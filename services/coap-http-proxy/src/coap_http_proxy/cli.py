@@ -42,6 +42,7 @@ class Option:
 OPTIONS: Final = (
     Option("--coap", ("coap_host", "coap_port"), "[HOST:]PORT"),
     Option("--http", ("host", "port"), "[HOST:]PORT"),
+    Option("--http-to-coap", ("http_to_coap_host", "http_to_coap_port"), "[HOST:]PORT"),
     Option("--allow", ("allowed_upstreams",), "URL", many=True),
     Option("--reverse", ("reverse",), "/PREFIX=URL", many=True),
     Option("--cache", ("cache_directory",), "DIR"),
@@ -70,7 +71,10 @@ def require_usable(settings: ProxySettings) -> None:
     for flag, kind, host, port in (
         ("--coap", socket.SOCK_DGRAM, settings.coap_host, settings.coap_port),
         ("--http", socket.SOCK_STREAM, settings.host, settings.port),
+        ("--http-to-coap", socket.SOCK_STREAM, settings.http_to_coap_host, settings.http_to_coap_port),
     ):
+        if port == 0:
+            continue  # not wanted
         try:
             with socket.socket(socket.AF_INET, kind) as probe:
                 if kind == socket.SOCK_STREAM:  # as servers do: connections that linger from the last run are none

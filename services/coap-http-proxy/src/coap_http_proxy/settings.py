@@ -57,7 +57,17 @@ class ProxySettings(BaseSettings):
         None, description="Sent as GatewayToken for what a ticket names, never for a Proxy-Uri"
     )
     max_artifact_bytes: int = Field(64 << 20, ge=1, description="Largest artifact fetched, bytes")
-    upstream_timeout_seconds: float = Field(90.0, gt=0, description="Longest time one artifact may take to arrive")
+    max_representation_bytes: int = Field(
+        16 << 20, ge=1, description="Largest answer passed on by URI, and largest request in blocks, bytes"
+    )
+    representation_memory_bytes: int = Field(64 << 20, ge=0, description="Answers by URI kept in memory, bytes")
+    representation_disk_bytes: int = Field(256 << 20, ge=0, description="Answers by URI kept on disk, bytes")
+    arriving_bytes: int = Field(
+        512 << 20, ge=1, description="Requests in blocks and answers by URI still arriving, all together, bytes"
+    )
+    upstream_timeout_seconds: float = Field(
+        90.0, gt=0, description="Longest time one artifact or answer may take to arrive"
+    )
     ack_delay_seconds: float = Field(0.5, gt=0, description="How long an answer may take before an empty ACK is sent")
     max_exchanges: int = Field(4096, ge=1, description="Requests waiting for an upstream at once")
     report_seconds: float = Field(1.0, gt=0, description="How often progress is reported")
