@@ -77,8 +77,9 @@ fuzz: .venv/ready-dev .venv/ready-fuzz ## any bytes at the block server's door, 
 compose: .venv/ready-dev ## build the images and run docker-compose.yml to the end of one rollout
 	$(BIN)/pytest tests/compose --timeout 1800
 
-bench: .venv/ready-dev ## measure against peers in the same run
-	$(BIN)/python benchmarks/blocks.py
+bench: .venv/ready-dev ## measure the block proxy against peers in the same run (QUICK=1, LINES=, PUBLISH=1)
+	@.ci/install-bench
+	@exec $(BIN)/python benchmarks/bench.py $(if $(QUICK),--quick) $(if $(LINES),--lines "$(LINES)") $(if $(PUBLISH),--publish)
 
 ##@ Make
 configuration: .venv/ready-dev ## write docs/configuration.md, docs/state-machines.md and docs/rfc.md from the code
