@@ -13,7 +13,7 @@ from coap_http_proxy.blobs import Blob, BlobStore, blob_of
 from coap_http_proxy.fast_path import AnyFastPath, CompiledFastPath, FastPath
 from coap_http_proxy.mapping import requests, uris
 from coap_http_proxy.progress import Counted, Progress, restored, state_of
-from coap_http_proxy.service import representation
+from coap_http_proxy.mapping.blocks import sliced
 from coap_wire import Block, Code, Message, Type, decode, encode, encode_block
 from coap_wire import options as option
 from coap_wire.testing import hostile_datagrams
@@ -63,7 +63,7 @@ def test_fast_and_long_way_agree(kind: str, num: int, szx: int, token: bytes, mi
         assert reply is None
         return
     assert reply is not None
-    expected = representation(asked, BLOB, requests.block_of(asked))
+    expected = sliced(asked, BLOB, requests.block_of(asked))
     assert decode(reply) == Message(Type.ACK, expected.code, mid, token, expected.options, expected.payload)
     assert fast.answer(encode(asked)) == reply
     assert (fast.blocks, fast.bytes_on_air) == (2, 2 * len(expected.payload))

@@ -74,7 +74,7 @@ def retry_after(value: str, now: float) -> int | None:
     """Seconds of a Retry-After header, either form; None when it is absent or nonsense (RFC 9110 section 10.2.3)."""
     if (seconds := _delta(value.strip() or None, MAX_AGE_LIMIT)) is not None:
         return seconds
-    at = _date(value)
+    at = date(value)
     return None if at is None else max(0, round(at - now))
 
 
@@ -92,9 +92,9 @@ def _lifetime(control: Mapping[str, str], headers: Mapping[str, str], now: float
             # RFC 9111 section 4.2.1: freshness information that cannot be read is taken as stale.
             return _delta(control[name], MAX_AGE_LIMIT) or 0
     if "expires" in headers:
-        expires = _date(headers["expires"])
-        date = _date(headers.get("date", ""))
-        return 0 if expires is None else max(0, round(expires - (now if date is None else date)))
+        expires = date(headers["expires"])
+        dated = date(headers.get("date", ""))
+        return 0 if expires is None else max(0, round(expires - (now if dated is None else dated)))
     return DEFAULT_SECONDS
 
 
@@ -110,7 +110,8 @@ def _delta(text: str | None, limit: int) -> int | None:
     return limit if len(text) > 10 else min(int(text), limit)
 
 
-def _date(text: str) -> float | None:
+def date(text: str) -> float | None:
+    """Epoch seconds of an HTTP date, None for nonsense."""
     try:
         return parsedate_to_datetime(text).timestamp()
     except (ValueError, TypeError, OverflowError, IndexError):

@@ -74,6 +74,10 @@ class Question:
             others = (*others, (option.CONTENT_FORMAT, encode_uint(self.content_format)))
         return self.method, self.uri, self.accept, others, payload_digest
 
+    def unconditional(self) -> "Question":
+        """The same without its conditions."""
+        return replace(self, if_match=(), if_none_match=False)
+
     def as_get(self) -> "Question":
         """The plain GET of what this question wants to change."""
         return replace(self, method=Code.GET, content_format=None, etags=(), if_match=(), if_none_match=False)

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from typing import Final
 from urllib.parse import unquote, urlsplit
 
-DEFAULT_PORTS: Final = {"http": 80, "https": 443, "coap": 5683}
+DEFAULT_PORTS: Final = {"http": 80, "https": 443, "coap": 5683, "coaps": 5684}
 MAX_URI_BYTES: Final = 1024
 
 

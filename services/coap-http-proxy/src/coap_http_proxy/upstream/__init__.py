@@ -1,19 +1,40 @@
 """Everything that is asked of somebody else: artifacts by ticket, representations by URI."""
 
+from dataclasses import dataclass
+
 import httpx
 
 from coap_http_proxy.blobs import Blob, BlobStore
+from coap_http_proxy.cache import RepresentationCache
+from coap_http_proxy.credentials import Credentials
 from coap_http_proxy.mapping import uris
+from coap_http_proxy.spool import Room
 from coap_http_proxy.tickets import Ticket
 from coap_http_proxy.upstream.artifacts import Artifacts
+from coap_http_proxy.upstream.coap import CoapOrigin, Resolve
 from coap_http_proxy.upstream.flights import UpstreamStats
+from coap_http_proxy.upstream.http import HttpOrigin
 from coap_http_proxy.upstream.representations import Representations
 
-__all__ = ["Artifacts", "Representations", "Upstream", "UpstreamStats"]
+__all__ = ["Artifacts", "Representations", "Upstream", "UpstreamLimits", "UpstreamStats"]
+
+
+@dataclass(frozen=True, slots=True)
+class UpstreamLimits:
+    """Bytes and seconds that what others send may cost. An artifact is what a ticket names, a representation what a
+    URI names; `memory_bytes` and `disk_bytes` bound the representations kept, `arriving_bytes` all that are not yet
+    whole."""
+
+    artifact_bytes: int
+    representation_bytes: int
+    memory_bytes: int
+    disk_bytes: int
+    arriving_bytes: int
+    timeout_seconds: float
 
 
 class Upstream:
-    """Both sorts of upstream over one HTTP client, with one set of counters."""
+    """Both sorts of upstream over one HTTP client, with one set of counters. `name` is this proxy's pseudonym."""
 
     def __init__(
         self,
@@ -21,23 +42,30 @@ class Upstream:
         store: BlobStore,
         bases: tuple[uris.Base, ...],
         authorization: str | None,
-        max_bytes: int,
-        timeout_seconds: float,
+        credentials: Credentials,
+        resolve: Resolve,
+        name: str,
+        limits: UpstreamLimits,
     ) -> None:
         self.client, self.store, self.stats = client, store, UpstreamStats()
-        self.artifacts = Artifacts(client, store, bases, authorization, max_bytes, timeout_seconds, self.stats)
-        self.representations = Representations(client, bases, max_bytes, timeout_seconds, self.stats)
+        self.room = Room(limits.arriving_bytes)
+        self.artifacts = Artifacts(
+            client, store, bases, authorization, limits.artifact_bytes, limits.timeout_seconds, self.stats
+        )
+        largest = limits.representation_bytes
+        self.representations = Representations(
+            HttpOrigin(client, bases, credentials.headers_for, store.folder, self.room, largest, name, self.stats),
+            CoapOrigin(resolve, store.folder, self.room, largest, name, self.stats),
+            RepresentationCache(limits.memory_bytes, limits.disk_bytes),
+            limits.timeout_seconds,
+        )
 
     async def artifact(self, ticket: Ticket) -> Blob:
         """The ticket's blob; raises Refusal."""
         return await self.artifacts.artifact(ticket)
 
-    async def representation(self, uri: str) -> Blob:
-        """What an allowed URI stands for; raises Refusal."""
-        return await self.representations.representation(uri)
-
     async def close(self) -> None:
         """Let go of connections."""
         self.artifacts.close()
-        await self.representations.close()
+        self.representations.close()
         await self.client.aclose()

@@ -2,7 +2,7 @@
 
 import asyncio
 import logging
-from collections.abc import Callable, Coroutine
+from collections.abc import Callable, Coroutine, Hashable
 from dataclasses import dataclass, field
 from typing import Any, Generic, TypeVar
 
@@ -31,9 +31,12 @@ class Flights(Generic[T]):
 
     timeout_seconds: float
     stats: UpstreamStats
-    _under_way: dict[str, "asyncio.Task[T]"] = field(default_factory=dict)
+    _under_way: dict[Hashable, "asyncio.Task[T]"] = field(default_factory=dict)
 
-    async def join(self, key: str, start: Callable[[], Coroutine[Any, Any, T]]) -> T:
+    def __contains__(self, key: Hashable) -> bool:
+        return key in self._under_way
+
+    async def join(self, key: Hashable, start: Callable[[], Coroutine[Any, Any, T]]) -> T:
         """What the fetch of `key` brings, started when it is not under way; raises Refusal."""
         task = self._under_way.get(key)
         if task is None:
@@ -46,7 +49,7 @@ class Flights(Generic[T]):
         except TimeoutError as error:
             raise Refusal(Code.GATEWAY_TIMEOUT, "the upstream took too long") from error
 
-    def _landed(self, key: str, task: "asyncio.Task[T]") -> None:
+    def _landed(self, key: Hashable, task: "asyncio.Task[T]") -> None:
         self._under_way.pop(key, None)
         if not task.cancelled() and task.exception() is not None:
             self.stats.failures += 1

@@ -1,91 +1,182 @@
-"""What an allowed URI stands for, asked over HTTP or CoAP, kept for a short time so that its blocks agree."""
+"""What allowed URIs stand for: from the cache while fresh, else asked once however many ask, checked rather than
+fetched again, and told again although stale when the upstream fails.
+"""
 
 import asyncio
-from collections.abc import Callable, Coroutine
+import hashlib
+import logging
+import time
+from collections.abc import Callable, Hashable
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Final
 
-import httpx
-
-from coap_http_proxy.blobs import Blob, blob_of
-from coap_http_proxy.mapping import uris
-from coap_http_proxy.mapping.codes import coap_code
+from coap_http_proxy.cache import Representation, RepresentationCache
+from coap_http_proxy.mapping import methods
+from coap_http_proxy.mapping.questions import Question
 from coap_http_proxy.mapping.requests import Refusal
-from coap_http_proxy.upstream.coap import CoapUpstream
-from coap_http_proxy.upstream.flights import CHUNK_BYTES, Flights, UpstreamStats
-from coap_wire import Code
+from coap_http_proxy.mapping.reverse import Route
+from coap_http_proxy.peers import Peer
+from coap_http_proxy.spool import Body
+from coap_http_proxy.upstream.coap import CoapOrigin
+from coap_http_proxy.upstream.flights import Flights
+from coap_http_proxy.upstream.http import HttpOrigin
+from coap_wire import Block, Code, is_success
 
-SMALL_CACHE_SECONDS = 30.0
-# What strangers may make this process hold in memory: representations asked for by Proxy-Uri, each and together.
-MAX_REPRESENTATION_BYTES = 16 << 20
-MAX_SMALL_CACHE_BYTES = 64 << 20
-MAX_REPRESENTATIONS_AT_ONCE = 8
+logger = logging.getLogger(__name__)
+
+MAX_AT_ONCE: Final = 64
+# Errors that say the upstream is in trouble, not the question: an old answer is better (RFC 5861 section 4).
+TROUBLE: Final = frozenset(
+    {Code.INTERNAL_SERVER_ERROR, Code.BAD_GATEWAY, Code.SERVICE_UNAVAILABLE, Code.GATEWAY_TIMEOUT}
+)
+# Longer than the limit inside, which knows what to do about it.
+GRACE_SECONDS: Final = 5.0
 
 
 @dataclass
 class Representations:
-    """What strangers name by Proxy-Uri, asked for as a stranger would. `bases` is the allow-list."""
+    """Answers to questions whose URI the allow-list holds."""
 
-    client: httpx.AsyncClient
-    bases: tuple[uris.Base, ...]
-    max_bytes: int
+    http: HttpOrigin
+    coap: CoapOrigin
+    cache: RepresentationCache
     timeout_seconds: float
-    stats: UpstreamStats
-    coap: CoapUpstream = field(init=False)
-    _flights: Flights[Blob] = field(init=False)
-    _small: dict[str, tuple[float, Blob]] = field(default_factory=dict)
-    _turns: asyncio.Semaphore = field(default_factory=lambda: asyncio.Semaphore(MAX_REPRESENTATIONS_AT_ONCE))
+    clock: Callable[[], float] = time.monotonic
+    _flights: Flights[Representation] = field(init=False)
+    _turns: asyncio.Semaphore = field(default_factory=lambda: asyncio.Semaphore(MAX_AT_ONCE))
 
     def __post_init__(self) -> None:
-        self.coap = CoapUpstream(self.stats)
-        self._flights = Flights(self.timeout_seconds, self.stats)
+        self._flights = Flights(self.timeout_seconds + GRACE_SECONDS, self.http.stats)
 
-    async def representation(self, uri: str) -> Blob:
-        """What an allowed URI stands for, whole; kept for a short time so that its blocks agree. Raises Refusal."""
+    async def answer(
+        self, asked: Question, body: Body, peer: Peer, block: Block, route: Route | None = None
+    ) -> Representation:
+        """The answer of which `block` is wanted. Raises Refusal."""
+        if block.num:
+            for kept in (self.cache.get(_own(asked, peer)), self.cache.get(_key(asked, body))):
+                if kept is not None and kept.serves(block.num, self.clock()):
+                    kept.used_at = self.clock()
+                    return kept
+        if asked.method in methods.CACHEABLE:
+            read = self._under_condition if asked.conditional else self._read
+            return await read(asked, body, peer, block, route)
+        if block.num:
+            # A second try would do it twice.
+            raise Refusal(Code.REQUEST_ENTITY_INCOMPLETE, "that answer is no longer here")
+        return await self._changed(asked, body, peer, route)
+
+    def repeated(self, asked: Question, peer: Peer) -> Representation | None:
+        """The answer this peer got to the same request a short time ago."""
+        kept = self.cache.get(_own(asked, peer))
+        return kept if kept is not None and kept.serves(1, self.clock()) else None
+
+    async def _read(self, asked: Question, body: Body, peer: Peer, block: Block, route: Route | None) -> Representation:
+        key = _key(asked, body)
+        stored = self.cache.get(key)
+        if stored is not None and self.clock() < stored.fresh_until:
+            self.cache.hits += 1
+            stored.used_at = self.clock()
+            return stored
+        if failure := self.cache.failure(key, self.clock()):
+            self.cache.hits += 1
+            raise failure
+        follows = key in self._flights
+        one = await self._flights.join(key, lambda: self._refreshed(key, asked, body, route))
+        if not one.freshness.shared and follows:
+            # What somebody else was told in private is not ours to tell: ask alone.
+            one = await self._timed(asked, body, None, route)
+            one.received(self.clock())
+        if one.size > block.size and (asked.method != Code.GET or not one.freshness.shared):
+            self.cache.put(_own(asked, peer), one)
+        return one
+
+    async def _refreshed(self, key: Hashable, asked: Question, body: Body, route: Route | None) -> Representation:
+        stored = self.cache.get(key)
         try:
-            base = uris.allowed(uri, self.bases)
-        except uris.ForbiddenUri as error:
-            raise Refusal(Code.BAD_REQUEST if error.malformed else Code.FORBIDDEN, str(error)) from error
-        now = asyncio.get_running_loop().time()
-        for key in [key for key, (until, _) in self._small.items() if until < now]:
-            del self._small[key]
-        if uri in self._small:
-            return self._small[uri][1]
-        ask = self.coap.ask if base.scheme == "coap" else self._ask_http
-        return await self._flights.join(uri, lambda: self._ask_in_turn(uri, ask))
+            one = await self._timed(asked, body, stored, route)
+        except Refusal as refusal:
+            now = self.clock()
+            if stored is not None and refusal.code in TROUBLE and stored.serves_stale(now):
+                logger.warning("an upstream fails, its last answer is told again: %s", refusal)
+                return stored
+            if refusal.max_age_seconds is not None:
+                self.cache.failed(key, refusal, now + refusal.max_age_seconds)
+            raise
+        one.received(self.clock())
+        if one is not stored:
+            if one.freshness.shared:
+                self.cache.put(key, one)
+            else:
+                self.cache.drop(key)
+        return one
 
-    async def _ask_in_turn(self, uri: str, ask: Callable[[str], Coroutine[Any, Any, Blob]]) -> Blob:
-        async with self._turns:
-            blob = await ask(uri)
-        self._small[uri] = (asyncio.get_running_loop().time() + SMALL_CACHE_SECONDS, blob)
-        while sum(kept.size for _, kept in self._small.values()) > MAX_SMALL_CACHE_BYTES:
-            del self._small[next(iter(self._small))]
-        return blob
-
-    async def _ask_http(self, uri: str) -> Blob:
-        self.stats.requests += 1
-        data = bytearray()
+    async def _under_condition(
+        self, asked: Question, body: Body, peer: Peer, block: Block, route: Route | None
+    ) -> Representation:
+        """RFC 7252 section 5.10.8: If-Match and If-None-Match on what only reads."""
         try:
-            async with self.client.stream("GET", uri, headers={"Accept-Encoding": "identity"}) as answer:
-                if answer.status_code != 200:
-                    raise Refusal(coap_code(answer.status_code), f"the upstream answered {answer.status_code}")
-                if answer.headers.get("content-encoding", "identity") != "identity":
-                    # Not asked for; and what a few bytes would grow to is not known beforehand.
-                    raise Refusal(Code.BAD_GATEWAY, "the upstream's answer is compressed")
-                limit = min(self.max_bytes, MAX_REPRESENTATION_BYTES)
-                async for chunk in answer.aiter_raw(CHUNK_BYTES):
-                    data += chunk
-                    self.stats.bytes += len(chunk)
-                    if len(data) > limit:
-                        raise Refusal(Code.BAD_GATEWAY, f"the answer is over {limit} bytes")
-                kind = answer.headers.get("content-type", "").partition(";")[0].strip()
-        except httpx.InvalidURL as error:
-            raise Refusal(Code.BAD_REQUEST, "the URI cannot be asked for") from error
-        except (httpx.TransportError, httpx.StreamError) as error:
-            raise Refusal(Code.BAD_GATEWAY, f"the upstream did not answer: {type(error).__name__}") from error
-        return blob_of(bytes(data), {"text/plain": 0, "application/json": 50, "application/cbor": 60}.get(kind, 42))
+            one = await self._read(asked.unconditional(), body, peer, block, route)
+        except Refusal as refusal:
+            if refusal.code == Code.NOT_FOUND and asked.if_match:
+                raise Refusal(Code.PRECONDITION_FAILED, "there is nothing that could match") from refusal
+            raise
+        if asked.if_none_match or not (b"" in asked.if_match or one.etag in asked.if_match):
+            raise Refusal(Code.PRECONDITION_FAILED, "the condition does not hold")
+        return one
 
-    async def close(self) -> None:
-        """Give up what is under way and let go of connections."""
+    async def _changed(self, asked: Question, body: Body, peer: Peer, route: Route | None) -> Representation:
+        """A method that changes something: asked once, whatever happens, and kept for this peer's further blocks."""
+        tag = None
+        if asked.if_match and b"" not in asked.if_match and asked.scheme != "coap":
+            tag = await self._tag_to_match(asked, route)
+        one = await self._timed(asked, body, None, route, tag)
+        one.received(self.clock())
+        if is_success(one.code):
+            self.cache.changed(asked.uri)
+        self.cache.put(_own(asked, peer), one)
+        return one
+
+    async def _tag_to_match(self, asked: Question, route: Route | None) -> str:
+        """The HTTP tag of what the device's ETag names; ours are of the content, so the content is looked at first."""
+        get = asked.as_get()
+        key = get.cache_key()
+        try:
+            now = await self._flights.join(key, lambda: self._refreshed(key, get, b"", route))
+        except Refusal as refusal:
+            if refusal.code == Code.NOT_FOUND:
+                raise Refusal(Code.PRECONDITION_FAILED, "there is nothing that could match") from refusal
+            raise
+        if now.etag not in asked.if_match:
+            raise Refusal(Code.PRECONDITION_FAILED, "it is another representation now")
+        if now.http_etag is None:
+            raise Refusal(Code.NOT_IMPLEMENTED, "the upstream has no strong tags to match")
+        return now.http_etag
+
+    async def _timed(
+        self,
+        asked: Question,
+        body: Body,
+        stored: Representation | None,
+        route: Route | None,
+        if_match: str | None = None,
+    ) -> Representation:
+        try:
+            async with asyncio.timeout(self.timeout_seconds), self._turns:
+                if asked.scheme in ("http", "https"):
+                    return await self.http.ask(asked, body, stored, route, if_match)
+                return await self.coap.ask(asked, body, stored)
+        except TimeoutError as error:
+            raise Refusal(Code.GATEWAY_TIMEOUT, "the upstream took too long", 2) from error
+
+    def close(self) -> None:
+        """Give up what is under way."""
         self._flights.cancel()
-        await self.coap.close()
+
+
+def _key(asked: Question, body: Body) -> Hashable:
+    return asked.cache_key(hashlib.sha256(body).digest() if asked.method == Code.FETCH else b"")
+
+
+def _own(asked: Question, peer: Peer) -> Hashable:
+    """Under this an answer is kept for one peer's further blocks, which it asks for without payload and its format."""
+    return peer, asked.method, asked.uri, asked.accept
