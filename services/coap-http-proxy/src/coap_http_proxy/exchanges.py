@@ -1,5 +1,15 @@
-"""The message layer for everything the fast path does not know (RFC 7252 section 4): duplicates, empty ACK, separate
-responses with retransmission. Small on purpose: a server that only answers needs no more.
+"""The message layer for everything the fast path does not know (RFC 7252 section 4), seen from a server.
+
+    arrives                             gets
+    CON request                         ACK with the answer; or, after a while, an empty ACK and the answer as CON
+    NON request                         the answer as NON
+    either, once more                   the same again, or nothing; it is carried out once
+    CON: empty (ping), a response,      RST
+      a reserved code, malformed
+    NON, ACK, RST of these kinds        nothing
+    ACK or RST of an answer sent        ends its repetition
+
+What a CON answer needs to arrive (timeouts, repetitions, one at a time to each peer) is data in coap_wire.Transmission.
 """
 
 import asyncio
@@ -8,12 +18,24 @@ import random
 import time
 from collections import OrderedDict
 from collections.abc import Awaitable, Callable
+from dataclasses import dataclass, field
 from typing import Final
 
+from coap_http_proxy.mapping.refusals import Unheard, refused
 from coap_http_proxy.mapping.requests import Refusal
 from coap_http_proxy.peers import Peer
-from coap_wire import Code, DecodeError, Message, Type, decode, encode, encode_uint, is_request
-from coap_wire.options import MAX_AGE
+from coap_wire import (
+    DEFAULT_TRANSMISSION,
+    Code,
+    DecodeError,
+    Message,
+    Transmission,
+    Type,
+    decode,
+    encode,
+    is_request,
+)
+from coap_wire.options import NO_RESPONSE
 
 logger = logging.getLogger(__name__)
 
@@ -22,20 +44,63 @@ Send = Callable[[bytes, Peer], None]
 # The token is part of it: a device that rebooted counts its message ids from the start, but asks something new.
 Key = tuple[Peer, int, bytes]
 
-ACK_TIMEOUT_SECONDS: Final = 2.0
-ACK_RANDOM_FACTOR: Final = 1.5
-MAX_RETRANSMIT: Final = 4
-# Strangers get small answers: a forged sender address must not be worth forging.
-MAX_DIAGNOSTIC_BYTES: Final = 96
-COME_AGAIN_SECONDS: Final = 5
-# How long a message id may still be a duplicate (RFC 7252 section 4.8.2), and how many replies are kept meanwhile: the
-# bound keeps a flood from filling memory.
-EXCHANGE_LIFETIME_SECONDS: Final = 247.0
+# Replies kept for duplicates: the bounds keep a flood from filling memory.
 REMEMBERED_REPLIES: Final = 8192
+REMEMBERED_BYTES: Final = 4 << 20
+# Peers whose next message id is known; one that is forgotten begins at a random one again.
+NUMBERED_PEERS: Final = 4096
+
+
+@dataclass(eq=False, slots=True)
+class _Exchange:
+    """A request whose answer is being made."""
+
+    request: Message
+    peer: Peer
+    acknowledged: bool = False
+    timer: asyncio.TimerHandle | None = None
+
+    @property
+    def key(self) -> Key:
+        return self.peer, self.request.mid, self.request.token
+
+
+@dataclass(eq=False, slots=True)
+class _Turn:
+    """Confirmable answers to one peer go one after the other (NSTART, RFC 7252 section 4.7)."""
+
+    free: asyncio.Semaphore
+    users: int = 0
+
+
+@dataclass(eq=False, slots=True)
+class _Seen:
+    """Replies by request; the oldest first. None while the reply is being made."""
+
+    replies: "OrderedDict[Key, tuple[float, bytes | None]]" = field(default_factory=OrderedDict)
+    size: int = 0
+
+    def put(self, key: Key, now: float, reply: bytes | None) -> None:
+        self.drop(key)
+        self.replies[key] = (now, reply)
+        self.size += len(reply or b"")
+        while len(self.replies) > REMEMBERED_REPLIES or self.size > REMEMBERED_BYTES:
+            self.drop(next(iter(self.replies)))
+
+    def drop(self, key: Key) -> None:
+        _, reply = self.replies.pop(key, (0.0, None))
+        self.size -= len(reply or b"")
+
+    def forget(self, before: float) -> None:
+        while self.replies and next(iter(self.replies.values()))[0] < before:
+            self.drop(next(iter(self.replies)))
 
 
 class Exchanges:
-    """Turns datagrams into calls of `respond` and its answers into datagrams."""
+    """Turns datagrams into calls of `respond` and its answers into datagrams.
+
+    `respond` may raise Refusal, or Unheard when nothing shall be sent. An answer of type NON is never sent twice.
+    """
 
     def __init__(
         self,
@@ -44,19 +109,32 @@ class Exchanges:
         ack_delay_seconds: float,
         max_exchanges: int,
         clock: Callable[[], float] = time.monotonic,
+        transmission: Transmission = DEFAULT_TRANSMISSION,
+        dice: random.Random | None = None,
     ) -> None:
-        self._send = send
-        self._respond = respond
-        self._ack_delay = ack_delay_seconds
-        self._max = max_exchanges
-        self._clock = clock
-        self._tasks: set[asyncio.Task[None]] = set()
-        # When it was put here, and the reply's datagram, None while that is being made; oldest first.
-        self._seen: OrderedDict[Key, tuple[float, bytes | None]] = OrderedDict()
+        self._send, self._respond, self._clock = send, respond, clock
+        self._ack_delay, self._max = ack_delay_seconds, max_exchanges
+        self._transmission, self._dice = transmission, dice or random.Random()
+        self._tasks: set[asyncio.Task[object]] = set()
+        self._remembered = _Seen()
         self._unacknowledged: dict[tuple[Peer, int], asyncio.Event] = {}
-        self._mid = random.randrange(65536)
+        self._turns: dict[Peer, _Turn] = {}
+        self._mids: OrderedDict[Peer, int] = OrderedDict()
+        self._draining = False
         self.malformed = 0
         self.duplicates = 0
+        self.retransmissions = 0
+        self.given_up = 0
+        self.shed = 0
+
+    @property
+    def _seen(self) -> "OrderedDict[Key, tuple[float, bytes | None]]":
+        return self._remembered.replies
+
+    @property
+    def waiting(self) -> int:
+        """Exchanges whose answer is still being made or not yet acknowledged."""
+        return len(self._tasks)
 
     def received(self, datagram: bytes, peer: Peer) -> None:
         """Handle one datagram; never raises."""
@@ -64,116 +142,147 @@ class Exchanges:
             message = decode(datagram)
         except DecodeError:
             self.malformed += 1
-            # RFC 7252 section 4.2: a confirmable message with a format error is rejected by a Reset.
+            # RFC 7252 section 4.2: a confirmable message with a format error is rejected by a Reset, others are
+            # ignored; so is another version (section 3). The Reset is no longer than what it answers.
             if len(datagram) >= 4 and datagram[0] >> 4 == 0b0100:
                 self._send(b"\x70\x00" + datagram[2:4], peer)
             return
         if message.type in (Type.ACK, Type.RST):
-            if event := self._unacknowledged.get((peer, message.mid)):
+            self._ended(message, peer)
+        elif is_request(message.code):
+            self._requested(message, peer)
+        elif message.type == Type.CON:
+            # A ping (section 4.3), a response nobody waits for, or a code of a reserved class (section 4.2).
+            self._send(encode(Message(Type.RST, Code.EMPTY, message.mid)), peer)
+
+    def _ended(self, message: Message, peer: Peer) -> None:
+        """What carries an ACK does not matter (section 5.2.2); a Reset is empty, or it is none (section 4.2)."""
+        if message.type == Type.ACK or message.code == Code.EMPTY:
+            event = self._unacknowledged.get((peer, message.mid))
+            if event is not None:
                 event.set()
-            return
-        if not is_request(message.code):
-            if message.type == Type.CON:  # CoAP ping, or a response nobody waits for
-                self._send(encode(Message(Type.RST, Code.EMPTY, message.mid)), peer)
-            return
-        key = (peer, message.mid, message.token)
-        self._forget_old()
-        if key in self._seen:
+
+    def _requested(self, request: Message, peer: Peer) -> None:
+        exchange = _Exchange(request, peer)
+        now = self._clock()
+        self._remembered.forget(now - self._transmission.exchange_lifetime)
+        if exchange.key in self._seen:
             self.duplicates += 1
-            if reply := self._seen[key][1]:
+            if reply := self._seen[exchange.key][1]:
                 self._send(reply, peer)
             return
-        self._remember(key, None)
-        if len(self._tasks) >= self._max:
-            self._reply(message, key, refused(Code.SERVICE_UNAVAILABLE, "too many requests wait"), peer)
+        if self._draining or len(self._tasks) >= self._max:
+            # Unanswered it comes again in two seconds, which is kinder than an error: perhaps to our successor.
+            self.shed += 1
             return
-        task = asyncio.get_running_loop().create_task(self._answer(message, key, peer))
+        self._remembered.put(exchange.key, now, None)
+        loop = asyncio.get_running_loop()
+        task = loop.create_task(self._answer_of(request, peer))
         self._tasks.add(task)
-        task.add_done_callback(self._tasks.discard)
+        if request.type == Type.CON:
+            exchange.timer = loop.call_later(self._ack_delay, self._acknowledge, exchange)
+        task.add_done_callback(lambda done: self._answered(exchange, done))
 
-    async def _answer(self, request: Message, key: Key, peer: Peer) -> None:
-        making = asyncio.ensure_future(self._respond_safely(request, peer))
-        if request.type == Type.NON:
-            answer = await making
-            self._send(encode(_addressed(answer, Type.NON, self._next_mid(), request.token)), peer)
-            return
-        done, _ = await asyncio.wait({making}, timeout=self._ack_delay)
-        if done:
-            self._reply(request, key, making.result(), peer)
-            return
-        ack = encode(Message(Type.ACK, Code.EMPTY, request.mid))
-        self._remember(key, ack)
-        self._send(ack, peer)
-        await self._separate(_addressed(await making, Type.CON, self._next_mid(), request.token), peer)
-
-    async def _respond_safely(self, request: Message, peer: Peer) -> Message:
+    async def _answer_of(self, request: Message, peer: Peer) -> Message | None:
         try:
             return await self._respond(request, peer)
         except Refusal as refusal:
-            return refused(refusal.code, refusal.diagnostic)
+            return refused(refusal)
+        except Unheard:
+            return None
         except Exception:
             logger.exception("a request could not be answered")
-            return Message(Type.ACK, Code.INTERNAL_SERVER_ERROR, 0)
+            return refused(Refusal(Code.INTERNAL_SERVER_ERROR, ""))
 
-    def _reply(self, request: Message, key: Key, answer: Message, peer: Peer) -> None:
-        if request.type == Type.NON:
-            reply = encode(_addressed(answer, Type.NON, self._next_mid(), request.token))
+    def _acknowledge(self, exchange: _Exchange) -> None:
+        exchange.acknowledged = True
+        self._reply(exchange, Message(Type.ACK, Code.EMPTY, exchange.request.mid))
+
+    def _answered(self, exchange: _Exchange, task: "asyncio.Task[Message | None]") -> None:
+        self._tasks.discard(task)
+        if exchange.timer is not None:
+            exchange.timer.cancel()
+        if task.cancelled():
+            return
+        answer, request = task.result(), exchange.request
+        if answer is None:
+            self._remembered.drop(exchange.key)  # when it comes again it is heard again
+        elif is_unwanted(request, answer.code):
+            if request.type == Type.CON and not exchange.acknowledged:
+                self._acknowledge(exchange)
+        elif request.type == Type.CON and not exchange.acknowledged:
+            self._reply(exchange, _addressed(answer, Type.ACK, request.mid, request.token))
+        elif request.type == Type.NON or answer.type == Type.NON:
+            # Section 5.2.3; and to an address that may be forged nothing is repeated (RFC 9175 section 2.4).
+            self._send(
+                encode(_addressed(answer, Type.NON, self._next_mid(exchange.peer), request.token)), exchange.peer
+            )
         else:
-            reply = encode(_addressed(answer, Type.ACK, request.mid, request.token))
-        self._remember(key, reply)
-        self._send(reply, peer)
+            separate = asyncio.get_running_loop().create_task(self._separate(answer, request.token, exchange.peer))
+            self._tasks.add(separate)
+            separate.add_done_callback(self._tasks.discard)
 
-    async def _separate(self, message: Message, peer: Peer) -> None:
-        acknowledged = asyncio.Event()
-        key = (peer, message.mid)
-        self._unacknowledged[key] = acknowledged
+    def _reply(self, exchange: _Exchange, message: Message) -> None:
         datagram = encode(message)
-        timeout = ACK_TIMEOUT_SECONDS * random.uniform(1, ACK_RANDOM_FACTOR)
+        self._remembered.put(exchange.key, self._clock(), datagram)
+        self._send(datagram, exchange.peer)
+
+    async def _separate(self, answer: Message, token: bytes, peer: Peer) -> None:
+        turn = self._turns.setdefault(peer, _Turn(asyncio.Semaphore(self._transmission.nstart)))
+        turn.users += 1
         try:
-            for _ in range(MAX_RETRANSMIT + 1):
+            async with turn.free:
+                await self._until_acknowledged(_addressed(answer, Type.CON, self._next_mid(peer), token), peer)
+        finally:
+            turn.users -= 1
+            if not turn.users:
+                del self._turns[peer]
+
+    async def _until_acknowledged(self, message: Message, peer: Peer) -> None:
+        acknowledged = asyncio.Event()
+        self._unacknowledged[peer, message.mid] = acknowledged
+        datagram = encode(message)
+        try:
+            for number, timeout in enumerate(self._transmission.timeouts(self._dice)):
+                self.retransmissions += number > 0
                 self._send(datagram, peer)
                 try:
                     async with asyncio.timeout(timeout):
                         await acknowledged.wait()
                     return
                 except TimeoutError:
-                    timeout *= 2
+                    continue
+            self.given_up += 1
         finally:
-            self._unacknowledged.pop(key, None)
+            del self._unacknowledged[peer, message.mid]
 
-    def _remember(self, key: Key, reply: bytes | None) -> None:
-        self._seen[key] = (self._clock(), reply)
-        self._seen.move_to_end(key)
-        while len(self._seen) > REMEMBERED_REPLIES:
-            self._seen.popitem(last=False)
-
-    def _forget_old(self) -> None:
-        before = self._clock() - EXCHANGE_LIFETIME_SECONDS
-        while self._seen and next(iter(self._seen.values()))[0] < before:
-            self._seen.popitem(last=False)
-
-    def _next_mid(self) -> int:
-        self._mid = (self._mid + 1) & 0xFFFF
-        return self._mid
-
-    @property
-    def waiting(self) -> int:
-        """Exchanges whose answer is still being made or not yet acknowledged."""
-        return len(self._tasks)
+    def _next_mid(self, peer: Peer) -> int:
+        """Counted for each peer, so that one does not come again within its lifetime (RFC 7252 section 4.4)."""
+        mid = self._mids.pop(peer, self._dice.randrange(65536))
+        self._mids[peer] = (mid + 1) & 0xFFFF
+        if len(self._mids) > NUMBERED_PEERS:
+            self._mids.popitem(last=False)
+        return mid
 
     async def drain(self, seconds: float) -> None:
-        """Let exchanges finish for at most `seconds`, then cancel them."""
-        if self._tasks:
-            await asyncio.wait(self._tasks, timeout=seconds)
-        for task in self._tasks:
+        """Take no more requests, let exchanges finish for at most `seconds`, then cancel them."""
+        self._draining = True
+        deadline = asyncio.get_running_loop().time() + seconds
+        # An answer that is done may still have to be acknowledged: that is another task.
+        while self._tasks and (left := deadline - asyncio.get_running_loop().time()) > 0:
+            await asyncio.wait(set(self._tasks), timeout=left)
+        stopped = set(self._tasks)
+        for task in stopped:
             task.cancel()
+        await asyncio.gather(*stopped, return_exceptions=True)
 
 
-def refused(code: int, diagnostic: str) -> Message:
-    """An error answer; 5.03 says when to come again (RFC 7252 section 5.9.3.4), else that would be 60 s."""
-    text = diagnostic.encode()[:MAX_DIAGNOSTIC_BYTES].decode(errors="ignore")
-    options = ((MAX_AGE, encode_uint(COME_AGAIN_SECONDS)),) if code == Code.SERVICE_UNAVAILABLE else ()
-    return Message(Type.ACK, code, 0, options=options, payload=text.encode())
+def is_unwanted(request: Message, code: int) -> bool:
+    """Whether the client said that it wants no answer of this class (No-Response, RFC 7967 section 2.1)."""
+    value = request.option(NO_RESPONSE)
+    if value is None or len(value) > 1:
+        return False
+    return bool(int.from_bytes(value, "big") >> (code >> 5) - 1 & 1)
 
 
 def _addressed(answer: Message, kind: Type, mid: int, token: bytes) -> Message:
