@@ -194,14 +194,15 @@ async def test_what_was_compressed_unasked_is_not_unpacked(redis_url: str, tmp_p
         assert (await client.get(extra=by_uri(upstream.url("/a")))).code == Code.BAD_GATEWAY
 
 
-async def test_many_uris_fill_no_memory(redis_url: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("coap_http_proxy.upstream.representations.MAX_SMALL_CACHE_BYTES", 25_000)
+async def test_many_uris_fill_no_memory(redis_url: str, tmp_path: Path) -> None:
     files = {f"/{n}": bytes((n,)) * 10_000 for n in range(6)}
     async with HttpUpstream(files) as upstream, running(redis_url, tmp_path, upstream.url("/")) as (proxy, client):
+        cache = proxy.upstream.representations.cache
+        cache.max_memory_bytes = 25_000
         for path in files:
             assert (await client.get(extra=by_uri(upstream.url(path)))).code == Code.CONTENT
-        assert sum(blob.size for _, blob in proxy.upstream.representations._small.values()) <= 25_000
-        monkeypatch.setattr("coap_http_proxy.upstream.representations.MAX_REPRESENTATION_BYTES", 9_999)
+        assert 10_000 < cache.memory_bytes <= 25_000
+        proxy.upstream.representations.http.max_bytes = 9_999
         upstream.files["/large"] = bytes(10_000)
         assert (await client.get(extra=by_uri(upstream.url("/large")))).code == Code.BAD_GATEWAY
 
