@@ -6,7 +6,6 @@ import sys
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from urllib.parse import urlsplit
 
 from strangers import ROOT, Missing, program, wakaama_modules
 
@@ -50,23 +49,20 @@ def _run(command: list[str], target: Path, body: Path | None = None) -> Said:
 
 
 def libcoap(name: str) -> Fetcher:
-    """`coap-client` of Debian, built with one TLS library or another, or with none."""
+    """`coap-client` of Debian, built with one TLS library or another, or with none.
+
+    It cannot name a target of another scheme by Proxy-Scheme: it would look for the proxy at the target's port.
+    """
 
     def fetch(asked: Asked, folder: Path) -> Said:
-        target, uri = folder / secrets.token_hex(8), asked.uri
+        target = folder / secrets.token_hex(8)
         command = [program(name), "-B", str(CLIENT_SECONDS - 5), "-o", str(target), "-b", BLOCK_BYTES]
-        if asked.by_scheme:
-            # It has no switch for Proxy-Scheme, but sends any option it is given: Uri-Host, Uri-Port, Proxy-Scheme.
-            wanted = urlsplit(uri)
-            port = f"0x{wanted.port or 80:04x}"
-            command += ["-U", "-O", f"3,{wanted.hostname}", "-O", f"7,{port}", "-O", f"39,{wanted.scheme}"]
-            uri = f"coap://{asked.proxy}{wanted.path}"
-        elif asked.proxy:
+        if asked.proxy:
             command += ["-P", f"coap://{asked.proxy}"]
         command += ["-m", asked.method, *asked.options]
         if asked.body is not None:
             command += ["-t", "application/octet-stream", "-f", str(asked.body)]
-        return _run([*command, uri], target)
+        return _run([*command, asked.uri], target)
 
     return fetch
 

@@ -2,10 +2,8 @@
 
 import json
 import secrets
-import socket
 import subprocess
-import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
@@ -17,8 +15,6 @@ from strangers import program
 
 from updraft_local.firmware import Firmware
 from updraft_local.management import Management
-from updraft_local.ports import free_port
-from updraft_local.processes import Process, answers, python
 from updraft_local.suite import Suite
 
 CLIENT_SECONDS = 30
@@ -200,42 +196,3 @@ def test_directory_says_what_there_is(suite: Suite, fetch: Fetch) -> None:
     listed = fetch(f"{suite.proxy_uri}/.well-known/core").body.decode()
     assert '</f>;rt="firmware"' in listed
     assert "</coap2http>" in listed
-
-
-@pytest.fixture
-def lone_proxy(suite: Suite, bench: Firmware, tmp_path: Path) -> Iterator[tuple[str, str]]:
-    """A second proxy in front of Python's own web server, which knows nothing of Updraft: CoAP and HTTP base URLs."""
-    web, http, coap = free_port(), free_port(), free_port(socket.SOCK_DGRAM)
-    assert suite.redis is not None
-    told = {
-        "REDIS_URL": suite.redis.url,
-        "COAP_HTTP_PROXY_PORT": str(http),
-        "COAP_HTTP_PROXY_COAP_PORT": str(coap),
-        "COAP_HTTP_PROXY_CACHE_DIRECTORY": str(tmp_path / "blocks"),
-        "COAP_HTTP_PROXY_ALLOWED_UPSTREAMS": f"http://127.0.0.1:{web}/",
-    }
-    served = [sys.executable, "-m", "http.server", str(web), "--bind", "127.0.0.1", "--directory"]
-    parts = (
-        Process("web", [*served, str(bench.new.parent)], {}, tmp_path / "web.log", healthy=lambda: answers(web, "/")),
-        Process("proxy", python("-m", "coap_http_proxy"), told, tmp_path / "p.log", healthy=lambda: answers(http)),
-    )
-    try:
-        for part in parts:
-            part.start()
-            part.wait_healthy()
-        yield f"coap://127.0.0.1:{coap}", f"http://127.0.0.1:{web}"
-    finally:
-        for part in parts:
-            part.stop()
-
-
-def test_proxy_alone_serves_an_image_from_any_http_server_it_may_ask(
-    fetch: Fetch, lone_proxy: tuple[str, str], bench: Firmware
-) -> None:
-    proxy, web = lone_proxy
-    image, uri = bench.new.read_bytes(), f"{web}/{bench.new.name}"
-    assert fetch("-b", "1024", "-P", proxy, uri).body == image
-    assert fetch("-b", "256", "-O", f"35,{uri}", f"{proxy}/coap2http").body == image
-    assert fetch("-P", proxy, f"{web}/nothing-here.bin").text.startswith("4.04")
-    private = fetch("-P", proxy, web.replace("127.0.0.1", "127.0.0.2") + f"/{bench.new.name}")
-    assert private.text.startswith("4.03")

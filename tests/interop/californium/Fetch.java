@@ -45,6 +45,8 @@ public final class Fetch {
         URI target = new URI(uri);
         request.setURI("coap://" + target.getRawAuthority() + target.getRawPath());
         request.setProxyScheme(target.getScheme());
+        // Left to itself it sends no Uri-Host that is an address; that would be the proxy's own (RFC 7252 section 5.10.1).
+        request.getOptions().setUriHost(target.getHost());
       }
     }
     if (arguments.length > used) {
