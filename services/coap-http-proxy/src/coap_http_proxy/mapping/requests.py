@@ -37,17 +37,20 @@ SINGLE: Final = (
     option.URI_PORT,
     option.IF_NONE_MATCH,
 )
-# Longest values, bytes (RFC 7252 section 5.10); a longer one is an option not known (section 5.4.3).
-LONGEST: Final = {
-    option.IF_MATCH: 8,
-    option.URI_HOST: 255,
-    option.IF_NONE_MATCH: 0,
-    option.URI_PORT: 2,
-    option.URI_PATH: 255,
-    option.URI_QUERY: 255,
-    option.ACCEPT: 2,
-    option.PROXY_URI: 1034,
-    option.PROXY_SCHEME: 255,
+# Shortest and longest value of each critical option, bytes (RFC 7252 section 5.10, RFC 7959 section 2.1); one of another
+# length is an option not known (RFC 7252 section 5.4.3).
+LENGTHS: Final = {
+    option.IF_MATCH: (0, 8),
+    option.URI_HOST: (1, 255),
+    option.IF_NONE_MATCH: (0, 0),
+    option.URI_PORT: (0, 2),
+    option.URI_PATH: (0, 255),
+    option.URI_QUERY: (0, 255),
+    option.ACCEPT: (0, 2),
+    option.BLOCK2: (0, 3),
+    option.BLOCK1: (0, 3),
+    option.PROXY_URI: (1, 1034),
+    option.PROXY_SCHEME: (1, 255),
 }
 # First segments Zephyr puts in front of a Proxy-Uri.
 ZEPHYR_PATHS: Final = ("coap2http", "coap2coap")
@@ -124,8 +127,9 @@ def shows_ticket(request: Message) -> bool:
 
 def _check_options(request: Message) -> None:
     for number, value in request.options:
-        if len(value) > LONGEST.get(number, len(value)):
-            raise Refusal(Code.BAD_OPTION, f"option {number} is longer than it may be")
+        shortest, longest = LENGTHS.get(number, (0, len(value)))
+        if not shortest <= len(value) <= longest:
+            raise Refusal(Code.BAD_OPTION, f"option {number} has not the length it may have")
     for number in SINGLE:
         if len(request.options_of(number)) > 1:
             raise Refusal(Code.BAD_OPTION, f"option {number} may be given once")
@@ -153,7 +157,12 @@ def _target(request: Message, routes: Sequence[Route]) -> Wanted | None:
 def _by_uri(uri: str) -> Wanted:
     # A Package URI of ours that came back (Zephyr's proxy build) is served here, never asked for.
     parts = uri.split("/")
-    if len(parts) == 6 and parts[0] in ("coap:", "http:") and parts[3] == "f" and len(parts[4]) == TICKET_BYTES:
+    if (
+        len(parts) == 6
+        and parts[0] in ("coap:", "coaps:", "http:")
+        and parts[3] == "f"
+        and len(parts[4]) == TICKET_BYTES
+    ):
         return Ticketed(parts[4])
     return Proxied(uri)
 
