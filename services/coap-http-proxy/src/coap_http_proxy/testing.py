@@ -6,12 +6,13 @@ import json
 import random
 import re
 import secrets
+from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
 from typing import Any, cast
 
 import redis.asyncio as redis
 
-from coap_wire import Block, Code, Message, Type, decode, decode_block, encode, encode_block
+from coap_wire import Block, Code, Message, Options, Type, decode, decode_block, encode, encode_block
 from coap_wire import options as option
 
 
@@ -81,6 +82,8 @@ class HttpUpstream:
             body += b"more"
         status = "206 Partial Content" if start else "200 OK"
         more = "Content-Encoding: gzip\r\n" if self.misbehave == "zip" else ""
+        if start and self.misbehave != "no_range":
+            more += f"Content-Range: bytes {start}-{len(data) - 1}/{len(data)}\r\n"
         head = f"HTTP/1.1 {status}\r\nContent-Length: {len(body)}\r\n{more}Connection: close\r\n\r\n"
         writer.write(head.encode())
         first = number == 1 if self.misbehave == "break" else self.misbehave == "no_range" and not start
@@ -94,6 +97,60 @@ class HttpUpstream:
             return
         writer.write(body[:cut])
         await writer.drain()
+
+
+@dataclass(frozen=True, slots=True)
+class HttpRequest:
+    """What an HTTP origin was asked; header names in lower case."""
+
+    method: str
+    path: str
+    headers: dict[str, str]
+    body: bytes
+
+
+HttpAnswer = tuple[int, dict[str, str], bytes]
+
+
+@dataclass
+class HttpOrigin:
+    """An HTTP server that does what `answer` says, and remembers what it was asked."""
+
+    answer: Callable[[HttpRequest], HttpAnswer | Awaitable[HttpAnswer]]
+    requests: list[HttpRequest] = field(default_factory=list)
+    port: int = 0
+    _server: asyncio.Server | None = None
+
+    async def __aenter__(self) -> "HttpOrigin":
+        self._server = await asyncio.start_server(self._connected, "127.0.0.1", 0)
+        self.port = self._server.sockets[0].getsockname()[1]
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        assert self._server is not None
+        self._server.close()
+
+    def url(self, path: str = "/") -> str:
+        """Absolute URL of a path."""
+        return f"http://127.0.0.1:{self.port}{path}"
+
+    async def _connected(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        try:
+            while True:
+                head = (await reader.readuntil(b"\r\n\r\n")).decode()
+                method, path, _ = head.split("\r\n")[0].split(" ")
+                lines = [line.partition(":") for line in head.split("\r\n")[1:] if line]
+                headers = {name.lower(): value.strip() for name, _, value in lines}
+                body = await reader.readexactly(int(headers.get("content-length", "0")))
+                self.requests.append(asked := HttpRequest(method, path, headers, body))
+                answer = self.answer(asked)
+                status, more, data = answer if isinstance(answer, tuple) else await answer
+                length = {} if status in (204, 304) else {"Content-Length": str(len(data))}
+                told = "".join(f"{name}: {value}\r\n" for name, value in (length | more).items())
+                writer.write(f"HTTP/1.1 {status} X\r\n{told}\r\n".encode() + data)
+                await writer.drain()
+        except (asyncio.IncompleteReadError, ConnectionError):
+            writer.close()
 
 
 async def mint(client: "redis.Redis", url: str, data: bytes, **more: Any) -> str:
@@ -154,7 +211,11 @@ class CoapClient(asyncio.DatagramProtocol):
         options = [(option.URI_PATH, part.encode()) for part in path]
         if block is not None:
             options += [(option.BLOCK2, encode_block(block)), (option.SIZE2, b"")]
-        request = Message(Type.CON, Code.GET, self.next_mid(), secrets.token_bytes(8), (*options, *extra))
+        return await self.ask(Code.GET, (*options, *extra), seconds=seconds)
+
+    async def ask(self, code: int, options: Options, payload: bytes = b"", seconds: float = 10.0) -> Message:
+        """One request of any method; empty ACKs are skipped."""
+        request = Message(Type.CON, code, self.next_mid(), secrets.token_bytes(8), options, payload)
         self.send_raw(encode(request))
         async with asyncio.timeout(seconds):
             while True:
@@ -176,6 +237,20 @@ class CoapClient(asyncio.DatagramProtocol):
             if not decode_block(value).more:
                 return data
             num += 1
+
+    async def upload(self, code: int, options: Options, body: bytes, szx: int = 6) -> Message:
+        """A request in blocks (Block1); asserts that each but the last is answered 2.31. Returns the last answer."""
+        size = 16 << szx
+        for at in range(0, len(body), size):
+            more = at + size < len(body)
+            block = Block(at // size, more, szx)
+            reply = await self.ask(
+                code, (*options, (option.BLOCK1, encode_block(block))), body[at : at + size], seconds=30
+            )
+            assert reply.option(option.BLOCK1) == encode_block(block), reply
+            if more:
+                assert reply.code == Code.CONTINUE, reply
+        return reply
 
     def close(self) -> None:
         """Let the socket go."""
