@@ -117,6 +117,25 @@ class Run:
         title = f"cached blocks of 1024 bytes, 1,000 clients, {len(CORES)} cores that the generator shares"
         return in_rounds("all-cores", title, (many, one), load, self.grounds.body, self.rounds, self.seconds)
 
+    def dtls(self) -> Result:
+        """Cached blocks through DTLS, a session for each device; they are made anew in each round."""
+        servers = [
+            contestants.updraft_dtls(self.grounds),
+            contestants.libcoap_dtls(self.grounds, "openssl"),
+            contestants.libcoap_dtls(self.grounds, "gnutls"),
+            contestants.californium(self.grounds, "secure"),
+        ]
+        load = Load(self.clients(64))
+        for server in servers:
+            warmed(server, load, self.grounds.body, WARM_SECONDS)
+            if not self.quick:
+                ask(server, load, self.grounds.body, 5.0)
+        title = "cached blocks of 1024 bytes, 64 clients, through DTLS (TLS_PSK_WITH_AES_128_CCM_8)"
+        result = in_rounds("dtls", title, servers, load, self.grounds.body, self.rounds, 2 * self.seconds)
+        for entry in result.entries:
+            entry.facts["handshakes_per_second"] = round(entry.median(lambda sample: sample.handshakes))
+        return result
+
     def cold(self) -> Result:
         """Devices that all begin before the artifact is there."""
         body, count = self.grounds.body, self.clients(1000)
@@ -210,6 +229,7 @@ class Run:
 
 LINES: Final[dict[str, Callable[[Run], Result]]] = {
     **{key: (lambda run, key=key: run.cached(key)) for key in CACHED},  # type: ignore[misc]
+    "dtls": Run.dtls,
     "cold": Run.cold,
     "memory": Run.memory,
     "cross": Run.cross,

@@ -11,7 +11,6 @@ import secrets
 import shutil
 import subprocess
 import sys
-import tempfile
 import time
 import urllib.request
 from collections.abc import Callable, Iterator
@@ -32,8 +31,9 @@ HERE = Path(__file__).parent
 BUILT = HERE.parent / ".cache/bench"
 CORES = sorted(os.sched_getaffinity(0))
 START_SECONDS = 60.0
+MAX_SESSIONS = 10_000
 UDP = 2
-PSK_IDENTITY, PSK_KEY = "bench", "secret-of-the-bench"
+PSK_KEY = "secret-of-the-bench"  # of all devices; libcoap takes it as text, others in hex
 
 
 class Missing(RuntimeError):
@@ -49,6 +49,7 @@ class Server:
     pid: int
     requests: Callable[[int], list[str]]
     http_port: int = 0
+    secure: bool = False
     next_mid: int = 0
 
     def processes(self) -> Iterator[int]:
@@ -100,7 +101,8 @@ def built(name: str, *sources: Path) -> Path:
 
 def program(name: str) -> str:
     """A compiled program of this folder."""
-    return str(built(name, HERE / f"{name}.c"))
+    sources = (HERE / f"{name}.c", HERE / "device.h") if name.startswith("load") else (HERE / f"{name}.c",)
+    return str(built(name, *sources))
 
 
 def installed(name: str) -> str:
@@ -113,27 +115,21 @@ def installed(name: str) -> str:
 
 @contextmanager
 def process(
-    command: list[str], environment: dict[str, str] | None = None, cores: list[int] | None = None, ready: bool = True
+    command: list[str], log: Path, environment: dict[str, str], cores: list[int]
 ) -> Iterator["subprocess.Popen[bytes]"]:
-    """A server on the last core, or on `cores`; with `ready`, once it has said so."""
-    wanted = cores or CORES[-1:]
-    with tempfile.TemporaryFile() as words:
+    """A server on some cores; what it says goes into a file."""
+    with log.open("wb") as words:
         child = subprocess.Popen(
             command,
-            env={**os.environ, **(environment or {})},
+            env={**os.environ, **environment},
             stdin=subprocess.DEVNULL,
-            stdout=subprocess.PIPE if ready else words,
+            stdout=words,
             stderr=words,
             start_new_session=True,
             # Before it starts: a Java machine counts the cores it may use once.
-            preexec_fn=lambda: os.sched_setaffinity(0, wanted),
+            preexec_fn=lambda: os.sched_setaffinity(0, cores),
         )
         try:
-            if ready:
-                assert child.stdout is not None
-                if child.stdout.readline() != b"ready\n":
-                    words.seek(0)
-                    raise Missing(f"{command[0]} did not start: {words.read()[-800:].decode(errors='replace')}")
             yield child
         finally:
             end(child, 15, 10.0, lambda: False)
@@ -150,9 +146,25 @@ class Grounds:
     store: EmbeddedRedis | None = None
     versions: dict[str, str] = field(default_factory=dict)
 
-    def run(self, command: list[str], **more: object) -> "subprocess.Popen[bytes]":
-        """Start a server that ends with the run."""
-        return self.stack.enter_context(process(command, **more))  # type: ignore[arg-type]
+    def run(
+        self,
+        command: list[str],
+        environment: dict[str, str] | None = None,
+        cores: list[int] | None = None,
+        ready: Callable[[bytes], bool] = lambda words: b"ready" in words,
+    ) -> int:
+        """Start a server on the last core, or on `cores`, and wait until it is `ready`; returns its process id.
+
+        It ends with the run. Raises Missing with its last words when it does not start.
+        """
+        log = self.folder / f"log-{secrets.token_hex(4)}"
+        child = self.stack.enter_context(process(command, log, environment or {}, cores or CORES[-1:]))
+        deadline = time.monotonic() + START_SECONDS
+        while not ready(words := log.read_bytes()):
+            if child.poll() is not None or time.monotonic() > deadline:
+                raise Missing(f"{' '.join(command[:3])} did not start: {words[-800:].decode(errors='replace')}")
+            time.sleep(0.05)
+        return child.pid
 
     def redis(self) -> EmbeddedRedis:
         """One for all proxies, started when the first asks."""
@@ -180,8 +192,8 @@ def upstream_counts(port: int) -> dict[str, int]:
 def bound(grounds: Grounds) -> Server:
     """bound.c: as little as a correct answer needs."""
     port = free_port(UDP)
-    child = grounds.run([program("bound"), str(port), str(grounds.body)])
-    return Server("bound", port, child.pid, lambda count: [path_request("f", "ticket-00000", "a")] * count)
+    pid = grounds.run([program("bound"), str(port), str(grounds.body)])
+    return Server("bound", port, pid, lambda count: [path_request("f", "ticket-00000", "a")] * count)
 
 
 def updraft(
@@ -210,24 +222,31 @@ def updraft(
         **(settings or {}),
     }
     command = [sys.executable, *wrapper, "-m", "coap_http_proxy"]
-    child = grounds.run(command, environment=told, cores=cores, ready=False)
-    deadline = time.monotonic() + START_SECONDS
-    while not answers(http):
-        if child.poll() is not None or time.monotonic() > deadline:
-            raise Missing(f"{name} did not start: settings {sorted(settings or {})}")
-        time.sleep(0.05)
+    pid = grounds.run(command, told, cores, lambda words: answers(http))
     tickets: list[str] = []
 
     def requests(count: int) -> list[str]:
         tickets.extend(minted(store.url, f"http://127.0.0.1:{source}/body", grounds.body, count - len(tickets)))
         return [path_request("f", each, "a") for each in tickets[:count]]
 
-    return Server(name, coap, child.pid, requests, http)
+    return Server(name, coap, pid, requests, http)
 
 
 def updraft_python(grounds: Grounds) -> Server:
     """The proxy without its compiled part."""
     return updraft(grounds, "updraft python", settings={"COAP_HTTP_PROXY_COMPILED": "false"})
+
+
+def updraft_dtls(grounds: Grounds) -> Server:
+    """The proxy's DTLS port; one key for all devices, each with an identity of its own."""
+    keys = grounds.folder / "keys"
+    keys.write_text("".join(f"bench-{number} {PSK_KEY.encode().hex()}\n" for number in range(MAX_SESSIONS)))
+    keys.chmod(0o600)
+    port = free_port(UDP)
+    settings = {"COAP_HTTP_PROXY_DTLS_PORT": str(port), "COAP_HTTP_PROXY_PSK_FILE": str(keys)}
+    server = updraft(grounds, settings=settings)
+    server.port, server.secure = port, True
+    return server
 
 
 def minted(store: str, url: str, body: Path, count: int) -> list[str]:
@@ -246,17 +265,30 @@ def minted(store: str, url: str, body: Path, count: int) -> list[str]:
 
 def libcoap(grounds: Grounds) -> Server:
     """libcoap's example server, which is given the body by PUT."""
-    server, client = installed("coap-server-notls"), installed("coap-client-notls")
-    port = free_port(UDP)
-    child = grounds.run([server, "-A", "127.0.0.1", "-p", str(port), "-d", "10"], ready=False)
-    give_body(client, f"coap://127.0.0.1:{port}/blob", grounds.body)
+    server, port = installed("coap-server-notls"), free_port(UDP)
+    pid = grounds.run([server, "-A", "127.0.0.1", "-p", str(port), "-d", "10"], ready=at_once)
+    give_body(f"coap://127.0.0.1:{port}/blob", grounds.body)
     grounds.versions["libcoap"] = first_words(server, r"v(\d[\d.]*)")
-    return Server("libcoap", port, child.pid, lambda count: [path_request("blob")] * count)
+    return Server("libcoap", port, pid, lambda count: [path_request("blob")] * count)
 
 
-def give_body(client: str, uri: str, body: Path, more: tuple[str, ...] = ()) -> None:
+def libcoap_dtls(grounds: Grounds, library: str) -> Server:
+    """The same server with `openssl` or `gnutls`; DTLS has the port above the plain one."""
+    server, port = installed(f"coap-server-{library}"), free_port(UDP)
+    command = [server, "-A", "127.0.0.1", "-p", str(port), "-d", "10", "-k", PSK_KEY, "-h", "bench"]
+    pid = grounds.run(command, ready=at_once)
+    give_body(f"coap://127.0.0.1:{port}/blob", grounds.body)
+    return Server(f"libcoap {library}", port + 1, pid, lambda count: [path_request("blob")] * count, secure=True)
+
+
+def at_once(words: bytes) -> bool:
+    """For a server that does not say when it is ready: who asks it has to try again."""
+    return True
+
+
+def give_body(uri: str, body: Path) -> None:
     """PUT a body with libcoap's client, until the server is there to take it."""
-    put = [client, *more, "-m", "put", "-b", "1024", "-t", "42", "-B", "5", "-f", str(body), uri]
+    put = [installed("coap-client-notls"), "-m", "put", "-b", "1024", "-t", "42", "-B", "5", "-f", str(body), uri]
     for _ in range(40):
         time.sleep(0.1)
         done = subprocess.run(put, capture_output=True, timeout=30, check=False)
@@ -276,8 +308,7 @@ def libcoap_proxy(grounds: Grounds) -> Server:
     """The same server, forwarding what names another host."""
     port = free_port(UDP)
     command = [installed("coap-server-notls"), "-A", "127.0.0.1", "-p", str(port), "-P", ",localhost"]
-    child = grounds.run(command, ready=False)
-    return Server("libcoap", port, child.pid, lambda count: [])
+    return Server("libcoap", port, grounds.run(command, ready=at_once), lambda count: [])
 
 
 def californium(grounds: Grounds, role: str = "blocks") -> Server:
@@ -286,24 +317,34 @@ def californium(grounds: Grounds, role: str = "blocks") -> Server:
     folder = built("californium", source / "pom.xml", *source.glob("src/main/java/updraft/peers/*.java")) / "target"
     port = free_port(UDP)
     jars = f"{folder}/californium-peers-1.jar:{folder}/dependency/*"
-    command = [installed("java"), "-Xmx3g", "-cp", jars, "updraft.peers.Peers", role, str(port), str(grounds.body)]
-    child = grounds.run(command)
+    command = [
+        installed("java"),
+        "-Xmx3g",
+        "-cp",
+        jars,
+        "updraft.peers.Peers",
+        role,
+        str(port),
+        str(grounds.body),
+        PSK_KEY,
+    ]
+    pid = grounds.run(command)
     version = next((folder / "dependency").glob("californium-core-*.jar")).stem.rpartition("-")[2]
     grounds.versions["californium"] = version
-    return Server("californium", port, child.pid, lambda count: [path_request("blob")] * count)
+    return Server("californium", port, pid, lambda count: [path_request("blob")] * count, secure=role == "secure")
 
 
 def aiocoap(grounds: Grounds) -> Server:
     """aiocoap's server with a resource that slices itself."""
     port = free_port(UDP)
-    child = grounds.run([sys.executable, str(HERE / "peers/aiocoap_server.py"), str(port), str(grounds.body)])
-    return Server("aiocoap", port, child.pid, lambda count: [path_request("blob")] * count)
+    pid = grounds.run([sys.executable, str(HERE / "peers/aiocoap_server.py"), str(port), str(grounds.body)])
+    return Server("aiocoap", port, pid, lambda count: [path_request("blob")] * count)
 
 
 def npm_coap(grounds: Grounds) -> Server:
     """npm's server."""
     folder = built("node", HERE / "peers/node/package-lock.json", HERE / "peers/node/server.js")
     port = free_port(UDP)
-    child = grounds.run([installed("node"), str(folder / "server.js"), str(port), str(grounds.body)])
+    pid = grounds.run([installed("node"), str(folder / "server.js"), str(port), str(grounds.body)])
     grounds.versions["npm coap"] = json.loads((folder / "node_modules/coap/package.json").read_text())["version"]
-    return Server("npm coap", port, child.pid, lambda count: [path_request("blob")] * count)
+    return Server("npm coap", port, pid, lambda count: [path_request("blob")] * count)

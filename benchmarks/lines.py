@@ -17,7 +17,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Final
 
-from contestants import CORES, Server, program
+from contestants import CORES, PSK_KEY, Server, program
 
 GENERATOR_CORES: Final = CORES[:1]
 
@@ -49,6 +49,7 @@ class Sample:
     p99_ms: float
     repeats: int
     last_answer: float
+    handshakes: float
 
 
 @dataclass
@@ -107,19 +108,33 @@ def ask(server: Server, load: Load, body: Path, seconds: float, each: int = 0) -
     """Send load; with `each`, every device stops after so many answers. Raises WrongAnswer."""
     requests = body.parent / "requests"
     requests.write_text("".join(line + "\n" for line in server.requests(load.clients)))
-    command = [program("load"), "-p", str(server.port), "-f", str(requests), "-d", str(body), "-x", str(load.szx)]
-    command += ["-t", str(seconds), "-n", str(each), "-l", str(load.loss), "-r", str(load.patience)]
-    command += ["-m", str(server.next_mid)]
-    command += ["-g"] if load.whole else []
+    command = [
+        program("load_dtls" if server.secure else "load"),
+        "-p",
+        str(server.port),
+        "-f",
+        str(requests),
+        "-d",
+        str(body),
+        "-x",
+        str(load.szx),
+    ]
+    command += ["-t", str(seconds), "-n", str(each), "-m", str(server.next_mid)]
+    if server.secure:
+        command += ["-k", PSK_KEY.encode().hex()]
+    else:
+        command += ["-l", str(load.loss), "-r", str(load.patience), *(("-g",) if load.whole else ())]
     before = server.cpu_seconds()
     done = subprocess.run(
         command,
         capture_output=True,
         text=True,
-        check=True,
-        timeout=seconds + 30,
+        check=False,
+        timeout=seconds + 90,
         preexec_fn=lambda: os.sched_setaffinity(0, GENERATOR_CORES),
     )
+    if done.returncode:
+        raise WrongAnswer(f"{server.name}: {done.stderr.strip() or f'the generator ended with {done.returncode}'}")
     said = json.loads(done.stdout)
     server.next_mid = (server.next_mid + said["mids"]) % 65536
     cpu = server.cpu_seconds() - before
@@ -140,6 +155,7 @@ def ask(server: Server, load: Load, body: Path, seconds: float, each: int = 0) -
         said["p99_ms"],
         said["repeats"],
         said["last_answer"],
+        said["handshakes_per_second"],
     )
 
 

@@ -28,18 +28,25 @@ import org.eclipse.californium.core.server.resources.CoapExchange;
 import org.eclipse.californium.core.server.resources.Resource;
 import org.eclipse.californium.elements.config.Configuration;
 import org.eclipse.californium.elements.config.UdpConfig;
+import org.eclipse.californium.scandium.DTLSConnector;
+import org.eclipse.californium.scandium.config.DtlsConfig;
+import org.eclipse.californium.scandium.config.DtlsConnectorConfig;
+import org.eclipse.californium.scandium.dtls.cipher.CipherSuite;
+import org.eclipse.californium.scandium.dtls.pskstore.AdvancedMultiPskStore;
 
 /**
- * Californium under load: `Peers blocks PORT BODY` serves a file at /blob, which Californium slices; `Peers proxy PORT`
- * is a forward proxy from CoAP to HTTP. Its parts are those of Californium's proxy2: a resource found by Proxy-Uri and
+ * Californium under load: `Peers blocks PORT BODY` serves a file at /blob, which Californium slices; `Peers secure PORT
+ * BODY KEY` does so through DTLS, for identities bench-0, bench-1, and on; `Peers proxy PORT` is a forward proxy from CoAP to HTTP. Its parts are those of Californium's proxy2: a resource found by Proxy-Uri and
  * Apache's asynchronous HttpClient with a pool.
  */
 public final class Peers {
   private static final int CONNECTIONS = 256;
+  private static final int SESSIONS = 10_000;
 
   static {
     CoapConfig.register();
     UdpConfig.register();
+    DtlsConfig.register();
   }
 
   public static void main(String[] arguments) throws Exception {
@@ -54,15 +61,33 @@ public final class Peers {
     config.set(UdpConfig.UDP_RECEIVE_BUFFER_SIZE, 4 << 20);
     config.set(UdpConfig.UDP_SEND_BUFFER_SIZE, 4 << 20);
     CoapServer server = new CoapServer(config);
-    server.addEndpoint(CoapEndpoint.builder().setConfiguration(config)
-        .setInetSocketAddress(new InetSocketAddress("127.0.0.1", Integer.parseInt(arguments[1]))).build());
-    if (arguments[0].equals("blocks")) {
-      server.add(new Blob(Files.readAllBytes(Path.of(arguments[2]))));
+    InetSocketAddress address = new InetSocketAddress("127.0.0.1", Integer.parseInt(arguments[1]));
+    CoapEndpoint.Builder endpoint = CoapEndpoint.builder().setConfiguration(config);
+    if (arguments[0].equals("secure")) {
+      endpoint.setConnector(secured(config, address, arguments[3]));
     } else {
+      endpoint.setInetSocketAddress(address);
+    }
+    server.addEndpoint(endpoint.build());
+    if (arguments[0].equals("proxy")) {
       server.setMessageDeliverer(new Forwarding(server.getRoot(), config));
+    } else {
+      server.add(new Blob(Files.readAllBytes(Path.of(arguments[2]))));
     }
     server.start();
     System.out.println("ready");
+  }
+
+  private static DTLSConnector secured(Configuration config, InetSocketAddress address, String key) {
+    config.set(DtlsConfig.DTLS_ROLE, DtlsConfig.DtlsRole.SERVER_ONLY);
+    config.setAsList(DtlsConfig.DTLS_CIPHER_SUITES, CipherSuite.TLS_PSK_WITH_AES_128_CCM_8);
+    config.set(DtlsConfig.DTLS_RECOMMENDED_CIPHER_SUITES_ONLY, false);
+    AdvancedMultiPskStore keys = new AdvancedMultiPskStore();
+    for (int number = 0; number < SESSIONS; number++) {
+      keys.setKey("bench-" + number, key.getBytes());
+    }
+    return new DTLSConnector(
+        DtlsConnectorConfig.builder(config).setAddress(address).setAdvancedPskStore(keys).build());
   }
 
   /** A body with its ETag. */
