@@ -65,10 +65,10 @@ test: .venv/ready-dev ## all tests on embedded servers, but those of the targets
 browser: .venv/ready-dev ## the console in a real Chromium, screenshots in tests/browser/screenshots
 	$(BIN)/pytest tests/browser --timeout 900
 
-interop: .venv/ready-dev ## against programs we did not write: libcoap, SWUpdate, Wakaama
+interop: .venv/ready-dev ## against programs we did not write: libcoap, Californium, SWUpdate, Wakaama, ...
 	$(BIN)/pytest tests/interop --timeout 600
 
-faults: .venv/ready-dev ## kill -9 of every part in the middle of a rollout
+faults: .venv/ready-dev ## kill -9 of every part in a rollout, and of the proxy in a hundred downloads
 	$(BIN)/pytest tests/faults --timeout 900
 
 fuzz: .venv/ready-dev .venv/ready-fuzz ## any bytes at the block server's door, led by coverage (SECONDS=)
