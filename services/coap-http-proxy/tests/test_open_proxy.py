@@ -1,10 +1,10 @@
 """Never an open proxy: nothing is asked for but what was configured, however a URI is spelt, and never with keys."""
 
 import itertools
-import time
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
+from typing import Any
 
 import httpx
 import pytest
@@ -14,10 +14,9 @@ from pydantic import SecretStr
 
 from coap_http_proxy.bootstrap import Proxy
 from coap_http_proxy.mapping import uris
-from coap_http_proxy.mapping.pacing import MAX_ADDRESSES, Pacing
 from coap_http_proxy.settings import ProxySettings
 from coap_http_proxy.testing import CoapClient, HttpUpstream
-from coap_wire import Code, Message, Type, encode
+from coap_wire import Block, Code, Message, Type, decode_block, encode
 from coap_wire import options as option
 from updraft_local.ports import free_port
 
@@ -27,7 +26,7 @@ BASES = uris.parse_bases(
 
 
 @asynccontextmanager
-async def running(redis_url: str, folder: Path, allowed: str) -> AsyncIterator[tuple[Proxy, CoapClient]]:
+async def running(redis_url: str, folder: Path, allowed: str, **more: Any) -> AsyncIterator[tuple[Proxy, CoapClient]]:
     given = ProxySettings(
         redis_url=SecretStr(redis_url),
         port=free_port(),
@@ -35,6 +34,7 @@ async def running(redis_url: str, folder: Path, allowed: str) -> AsyncIterator[t
         cache_directory=folder,
         allowed_upstreams=allowed,
         gateway_token=SecretStr("gateway-secret"),
+        **more,
     )
     async with Proxy(given) as proxy:
         client = await CoapClient.connect(proxy.transport.port)
@@ -212,7 +212,7 @@ async def test_strangers_are_answered_with_no_more_than_three_times_what_they_se
 ) -> None:
     async with (
         HttpUpstream({"/a": bytes(5000)}) as upstream,
-        running(redis_url, tmp_path, upstream.url("/")) as (_, client),
+        running(redis_url, tmp_path, upstream.url("/"), trusted_networks="") as (_, client),
     ):
         shapes = [
             (),
@@ -224,34 +224,47 @@ async def test_strangers_are_answered_with_no_more_than_three_times_what_they_se
             by_uri("http://evil.example/" + "x" * 200),
             by_uri("nonsense"),
             by_uri(upstream.url("/absent")),
+            by_uri(upstream.url("/a")),
         ]
-        for shape, kind in itertools.product(shapes, (Type.CON, Type.NON)):
-            request = encode(Message(kind, Code.GET, client.next_mid(), b"", shape))
+        kinds = itertools.product(shapes, (Type.CON, Type.NON), (Code.GET, Code.POST))
+        sent = [encode(Message(kind, code, client.next_mid(), b"", shape)) for shape, kind, code in kinds]
+        for request in (*sent, b"\x40\x00\x12\x34", b"\x4f\x01\x12\x34", b"\x40\xff\x12\x34"):
             client.send_raw(request)
-            while (reply := await client.replies.get()).code == Code.EMPTY:
-                pass
-            assert len(encode(reply)) <= max(3 * len(request), 128), (shape, reply)
+            replies = [await client.replies.get()]
+            if (replies[0].type, replies[0].code) == (Type.ACK, Code.EMPTY):
+                replies.append(await client.replies.get())
+            assert sum(len(encode(reply)) for reply in replies) <= 3 * len(request), (request, replies)
 
 
-async def test_who_shows_no_ticket_gets_bytes_at_a_walking_pace(redis_url: str, tmp_path: Path) -> None:
+async def test_a_stranger_gets_everything_and_large_blocks_once_it_has_echoed(redis_url: str, tmp_path: Path) -> None:
+    body = bytes(range(256)) * 8
     async with (
-        HttpUpstream({"/a": bytes(64_000)}) as upstream,
-        running(redis_url, tmp_path, upstream.url("/")) as (proxy, client),
+        HttpUpstream({"/a": body}) as upstream,
+        running(redis_url, tmp_path, upstream.url("/"), trusted_networks="") as (proxy, client),
     ):
-        proxy.service.pacing = Pacing(burst=8_000, rate=32_000)
-        began = time.monotonic()
-        assert await client.fetch(extra=by_uri(upstream.url("/a")), szx=6) == bytes(64_000)
-        assert 1.5 < time.monotonic() - began < 6
-        proxy.service.pacing = Pacing(burst=0, rate=10)
-        assert (await client.get(extra=by_uri(upstream.url("/a")))).code == Code.TOO_MANY_REQUESTS
+        wanted, data, block = by_uri(upstream.url("/a")), b"", Block(0, True, 6)
+        while block.more:
+            asked = Block(len(data) // block.size, False, block.szx)
+            reply = await client.get(block=asked, extra=wanted)
+            value = reply.option(option.BLOCK2)
+            assert reply.code == Code.CONTENT and value is not None
+            block, data = decode_block(value), data + reply.payload
+            echo = reply.option(option.ECHO) or b""
+            if len(data) == block.size:
+                first_echo = echo
+        assert (data, block.szx < 6) == (body, True)
+        assert len((await client.get(block=Block(0, False, 6), extra=wanted)).payload) < 1024
+        large = await client.get(block=Block(0, False, 6), extra=(*wanted, (option.ECHO, first_echo)))
+        assert large.payload == body[:1024]
+        assert len((await client.get(block=Block(1, False, 6), extra=wanted)).payload) == 1024
+        assert len(upstream.requests) == 1
+        assert proxy.gate.counts.echoed == 1
 
 
-def test_buckets_are_as_many_as_they_may_be_and_fill_up_again() -> None:
-    pacing = Pacing(burst=1000, rate=100)
-    assert pacing.take("a", 1000, 0.0) == 0
-    assert pacing.take("a", 100, 0.0) == 1.0
-    assert pacing.take("a", 100, 11.0) == 0
-    assert pacing.take("b", 1000, 11.0) == 0
-    for number in range(2 * MAX_ADDRESSES):
-        pacing.take(str(number), 1, 12.0)
-    assert len(pacing._owed) == MAX_ADDRESSES
+async def test_who_asks_too_often_without_a_ticket_is_told_when_to_come_again(redis_url: str, tmp_path: Path) -> None:
+    async with running(
+        redis_url, tmp_path, "", trusted_networks="", address_requests_per_second=0.001
+    ) as (proxy, client):
+        codes = [(await client.get(".well-known", "core")).code for _ in range(2)]
+        assert codes == [Code.TOO_MANY_REQUESTS] * 2
+        assert proxy.gate.counts.limited == 2

@@ -12,9 +12,12 @@ from coap_http_proxy.blobs import BlobStore
 from coap_http_proxy.blockwise import Uploads
 from coap_http_proxy.credentials import read_credentials
 from coap_http_proxy.downloads import Downloads
+from coap_http_proxy.echo import Echo
 from coap_http_proxy.exchanges import Exchanges
 from coap_http_proxy.fast_path import fast_path
 from coap_http_proxy.forward import CrossProxy, pseudonym
+from coap_http_proxy.gate import Gate
+from coap_http_proxy.gate import Limits as GateLimits
 from coap_http_proxy.guard import guarded_client, resolve_checked
 from coap_http_proxy.http_face.app import HttpFace, serving
 from coap_http_proxy.mapping import addresses, uris
@@ -68,7 +71,8 @@ class Proxy:
         cross_proxy = CrossProxy(self.upstream.representations, uploads, bases, name)
         self.downloads = Downloads(Tickets(self.redis), self.redis, fast_path(settings.compiled))
         self.service = ProxyService(self.downloads, self.upstream, cross_proxy, routes)
-        self.exchanges = Exchanges(self._send, self.service.respond, settings.ack_delay_seconds, settings.max_exchanges)
+        self.gate = Gate(self.service.respond, self.service.shows_ticket, _limits(settings), _echo(settings))
+        self.exchanges = Exchanges(self._send, self.gate.respond, settings.ack_delay_seconds, settings.max_exchanges)
         fast = self.downloads.fast_path
         opened = udp_socket(settings.coap_host, settings.coap_port)
         self.transport = Transport(opened, fast.answer, self._received, fast.batched)
@@ -168,6 +172,23 @@ class Proxy:
             for status, count in sorted(self.http_face.statuses.items())
         ]
         return 200, "text/plain; version=0.0.4", ("\n".join(lines) + "\n").encode()
+
+
+def _limits(settings: ProxySettings) -> GateLimits:
+    return GateLimits(
+        addresses.parse_networks(settings.trusted_networks),
+        settings.address_requests_per_second,
+        settings.address_bytes_per_second,
+        settings.ticket_bytes_per_second,
+        # The last quarter is for those who show a ticket.
+        max(1, settings.max_exchanges * 3 // 4),
+        settings.max_exchanges_per_address,
+    )
+
+
+def _echo(settings: ProxySettings) -> Echo:
+    assert settings.echo_secret is not None  # drawn when it was not set
+    return Echo(settings.echo_secret.get_secret_value().encode())
 
 
 async def run(settings: ProxySettings) -> None:

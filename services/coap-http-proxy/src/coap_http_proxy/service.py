@@ -1,7 +1,5 @@
 """What a request gets: firmware by ticket, what is somebody else's by the cross proxy, the directory."""
 
-import asyncio
-import time
 from dataclasses import dataclass, field
 
 from coap_http_proxy.blobs import blob_of
@@ -9,7 +7,6 @@ from coap_http_proxy.downloads import Downloads
 from coap_http_proxy.forward import CrossProxy
 from coap_http_proxy.mapping import requests
 from coap_http_proxy.mapping.blocks import sliced
-from coap_http_proxy.mapping.pacing import Pacing
 from coap_http_proxy.mapping.requests import Directory, Proxied, Refusal, Ticketed
 from coap_http_proxy.mapping.reverse import Route
 from coap_http_proxy.peers import Peer
@@ -17,8 +14,6 @@ from coap_http_proxy.upstream import Upstream
 from coap_wire import Block, Code, Message, decode_block
 from coap_wire import options as option
 
-# Waiting is kinder than 4.29, which ends a Zephyr download; but not longer than a device waits for a separate answer.
-LONGEST_PAUSE_SECONDS = 5.0
 _DIRECTORY = blob_of(b'</f>;rt="firmware";ct=42,</coap2http>;rt="proxy",</coap2coap>;rt="proxy"', 40)
 
 
@@ -31,7 +26,6 @@ class ProxyService:
     cross_proxy: CrossProxy
     routes: tuple[Route, ...] = ()
     answers: dict[int, int] = field(default_factory=dict)
-    pacing: Pacing = field(default_factory=Pacing)
 
     async def respond(self, request: Message, peer: Peer) -> Message:
         """The answer to one request; raises Refusal."""
@@ -52,23 +46,13 @@ class ProxyService:
             case Ticketed(token):
                 return await self._firmware(request, token, requests.block_of(request))
             case Proxied():
-                answer = await self.cross_proxy.answer(request, peer, what)
-                await self._pause(peer.host, len(answer.payload))
-                return answer
+                return await self.cross_proxy.answer(request, peer, what)
             case Directory():
                 return sliced(request, _DIRECTORY, requests.block_of(request))
 
     def shows_ticket(self, request: Message) -> bool:
         """True for a request in the form of a ticket's; costs no look-up, and a wrong ticket gets a small 4.04."""
         return requests.shows_ticket(request)
-
-    async def _pause(self, address: str, size: int) -> None:
-        seconds = self.pacing.take(address, size, time.monotonic())
-        if seconds > LONGEST_PAUSE_SECONDS:
-            self.pacing.give_back(address, size)
-            raise Refusal(Code.TOO_MANY_REQUESTS, "too much at once for an address without a ticket")
-        if seconds:
-            await asyncio.sleep(seconds)
 
     async def _firmware(self, request: Message, token: str, block: Block) -> Message:
         download = await self.downloads.find(token)

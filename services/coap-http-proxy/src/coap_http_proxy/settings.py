@@ -1,5 +1,6 @@
 """Settings of the proxy; nothing upstream is allowed unless it is named."""
 
+import secrets
 from pathlib import Path
 
 from pydantic import AliasChoices, Field, SecretStr, field_validator
@@ -70,6 +71,29 @@ class ProxySettings(BaseSettings):
     )
     ack_delay_seconds: float = Field(0.5, gt=0, description="How long an answer may take before an empty ACK is sent")
     max_exchanges: int = Field(4096, ge=1, description="Requests waiting for an upstream at once")
+    max_exchanges_per_address: int = Field(
+        64, ge=1, description="Requests without a ticket that one address may have waiting at once"
+    )
+    trusted_networks: str = Field(
+        "127.0.0.0/8",
+        description="Networks whose addresses nobody can forge here, comma-separated: they get large answers at once, "
+        "at any pace",
+    )
+    address_requests_per_second: float = Field(
+        200.0, gt=0, description="Requests without a ticket that one address may make, after twice as many at once"
+    )
+    address_bytes_per_second: float = Field(
+        128 << 10, gt=0, description="Bytes one address gets without a ticket, after twice as many at once"
+    )
+    ticket_bytes_per_second: float = Field(
+        8 << 20, gt=0, description="Bytes one ticket gets, after twice as many at once; more come later"
+    )
+    echo_secret: SecretStr | None = Field(
+        None,
+        min_length=16,
+        validate_default=True,
+        description="Key of the Echo values by which senders prove their address; unset: drawn anew at each start",
+    )
     report_seconds: float = Field(1.0, gt=0, description="How often progress is reported")
     compiled: bool = Field(True, description="Use the compiled fast path where it was built; false: pure Python")
     http_to_coap_host: str = Field("127.0.0.1", description="Address of the HTTP-to-CoAP face (RFC 8075)")
@@ -88,7 +112,13 @@ class ProxySettings(BaseSettings):
             raise ValueError(f"{text!r} is no level: DEBUG, INFO, WARNING or ERROR")
         return text.upper()
 
-    @field_validator("private_upstreams")
+    @field_validator("echo_secret")
+    @classmethod
+    def _drawn(cls, secret: SecretStr | None) -> SecretStr:
+        # Here and not where it is used: all workers get these settings, and know each other's values.
+        return secret or SecretStr(secrets.token_hex(32))
+
+    @field_validator("private_upstreams", "trusted_networks")
     @classmethod
     def _networks(cls, text: str) -> str:
         parse_networks(text)
