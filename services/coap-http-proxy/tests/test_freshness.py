@@ -17,7 +17,7 @@ def at(seconds: float) -> str:
     return formatdate(NOW + seconds, usegmt=True)
 
 
-@pytest.mark.rfc("7252 10.1.1", "7252 5.10.5")
+@pytest.mark.rfc("7252-5.6.1-a", "7252-5.6.1-b", "7252-10.1.1-c")
 @pytest.mark.parametrize(
     ("headers", "seconds"),
     [

@@ -27,7 +27,7 @@ TO_HTTP = {
 }  # fmt: skip
 
 
-@pytest.mark.rfc("7252 10.1")
+@pytest.mark.rfc("7252-10.1.1-a", "7252-10.1.2-a", "7252-10.1.2-b", "7252-10.1.3-a", "7252-10.1.4-a", "7252-10.1.4-b")
 @pytest.mark.parametrize(("asked", "code"), TO_COAP.items())
 def test_an_http_status_has_its_coap_code(asked: tuple[int, int], code: str) -> None:
     method, status = asked
@@ -51,7 +51,7 @@ def test_401_is_not_the_devices_fault_when_the_proxy_showed_its_own_credentials(
     assert codes.coap_code(401, credentials_shown=True) == Code.BAD_GATEWAY
 
 
-@pytest.mark.rfc("8075 7")
+@pytest.mark.rfc("8075-7-a", "8768-5-a")
 @pytest.mark.parametrize(("code", "status"), TO_HTTP.items())
 def test_a_coap_code_has_its_http_status(code: str, status: int) -> None:
     number = int(code[0]) << 5 | int(code[2:])
@@ -78,7 +78,7 @@ def test_the_hand_written_tables_cover_every_row() -> None:
     assert {dotted(code) for code in codes.COAP_TO_HTTP} == set(TO_HTTP)
 
 
-@pytest.mark.rfc("8075 6")
+@pytest.mark.rfc("7252-10.1.1-b")
 @pytest.mark.parametrize(("number", "text"), media.MEDIA_TYPES.items())
 def test_a_content_format_and_its_media_type_name_each_other(number: int, text: str) -> None:
     assert media.media_type(number) == text
@@ -129,7 +129,7 @@ def test_a_loose_reading_takes_a_type_for_what_it_is_a_kind_of(text: str, number
     assert media.content_format(text, loose=True) == number
 
 
-@pytest.mark.rfc("8075 6.2")
+@pytest.mark.rfc("8075-6.2-a")
 def test_a_number_without_a_name_travels_as_a_number() -> None:
     assert media.media_type(65000) is None
     assert media.media_type_or_number(65000) == "application/coap-payload;cf=65000"
