@@ -13,6 +13,7 @@ from coap_http_proxy.blobs import blob_of
 from coap_http_proxy.downloads import Download, Downloads
 from coap_http_proxy.fast_path import fast_path
 from coap_http_proxy.mapping.requests import Refusal
+from coap_http_proxy.peers import Peer
 from coap_http_proxy.testing import mint
 from coap_http_proxy.tickets import MAX_WAITING, WRONG_SECONDS, Tickets, Unknown
 from coap_wire import Code
@@ -20,6 +21,7 @@ from updraft_local.ports import free_port
 
 IMAGE = secrets.token_bytes(100_000)
 BLOB = blob_of(IMAGE)
+ANYBODY = Peer("127.0.0.1", 40000)
 both = pytest.mark.parametrize("compiled", [False, True], ids=["python", "compiled"])
 
 
@@ -89,7 +91,7 @@ async def test_more_than_may_wait_is_refused_at_once(store: "redis.Redis") -> No
 async def test_without_an_answer_from_redis_nobody_is_told_that_a_ticket_is_gone() -> None:
     client = redis.Redis(port=free_port(), socket_connect_timeout=1)
     downloads = Downloads(Tickets(client), client, fast_path())
-    refusals = await asyncio.gather(*(downloads.find("abcdefghijkl") for _ in range(3)), return_exceptions=True)
+    refusals = await asyncio.gather(*(downloads.find("abcdefghijkl", ANYBODY) for _ in range(3)), return_exceptions=True)
     assert [one.code for one in refusals if isinstance(one, Refusal)] == [Code.SERVICE_UNAVAILABLE] * 3
     await client.aclose()
 
@@ -110,7 +112,7 @@ async def test_two_processes_that_serve_one_ticket_in_turn_never_tell_less_than_
 ) -> None:
     token = await mint(store, "http://x/", IMAGE)
     first, second = process(store, compiled), process(store, compiled)
-    a, b = await first.find(token), await second.find(token)
+    a, b = await first.find(token, ANYBODY), await second.find(token, ANYBODY)
     for who, download, blocks in (
         (first, a, range(30)),
         (second, b, range(30, 50)),
@@ -132,10 +134,10 @@ async def test_two_processes_that_serve_one_ticket_in_turn_never_tell_less_than_
 async def test_a_process_that_starts_later_goes_on_where_the_sum_is(compiled: bool, store: "redis.Redis") -> None:
     token = await mint(store, "http://x/", IMAGE)
     first = process(store, compiled)
-    serve(first, await first.find(token), *range(10))
+    serve(first, await first.find(token, ANYBODY), *range(10))
     await first.report()
     later = process(store, compiled)
-    download = await later.find(token)
+    download = await later.find(token, ANYBODY)
     assert (download.progress.offset, download.progress.bytes_on_air) == (10_000, 10_000)
     serve(later, download, *range(10, 20))
     await later.report()
@@ -147,7 +149,7 @@ async def test_a_process_that_starts_later_goes_on_where_the_sum_is(compiled: bo
 async def test_a_ticket_revoked_in_mid_download_ends_with_the_next_report(compiled: bool, store: "redis.Redis") -> None:
     token = await mint(store, "http://x/", IMAGE)
     downloads = process(store, compiled)
-    download = await downloads.find(token)
+    download = await downloads.find(token, ANYBODY)
     downloads.ready(download, BLOB)
     request = b"\x40\x01\x00\x01\xb1f\x0c" + token.encode() + b"\x01a\xc1\x06"
     assert downloads.fast_path.answer(request) is not None
@@ -156,7 +158,7 @@ async def test_a_ticket_revoked_in_mid_download_ends_with_the_next_report(compil
     assert downloads.fast_path.answer(request) is None
     assert not downloads.open
     with pytest.raises(Refusal) as refusal:
-        await downloads.find(token)
+        await downloads.find(token, ANYBODY)
     assert refusal.value.code == Code.NOT_FOUND
 
 
@@ -164,7 +166,7 @@ async def test_a_ticket_revoked_in_mid_download_ends_with_the_next_report(compil
 async def test_what_redis_did_not_take_is_told_later(compiled: bool, store: "redis.Redis", redis_url: str) -> None:
     token = await mint(store, "http://x/", IMAGE)
     downloads = process(store, compiled)
-    serve(downloads, await downloads.find(token), 0, 1)
+    serve(downloads, await downloads.find(token, ANYBODY), 0, 1)
     gone = redis.Redis(port=free_port(), socket_connect_timeout=1)
     downloads.client = gone
     with pytest.raises(redis.ConnectionError):
@@ -182,7 +184,7 @@ async def test_a_report_tells_the_time_of_the_last_block_repeats_and_round_trips
 ) -> None:
     token = await mint(store, "http://x/", IMAGE)
     downloads = process(store, compiled)
-    download = await downloads.find(token)
+    download = await downloads.find(token, ANYBODY)
     for offset, at in ((0, 1.0), (1000, 1.5), (1000, 3.0), (2000, 3.25)):
         download.progress.served(offset, 1000, at)
     downloads.served(download, 3000, 1000)

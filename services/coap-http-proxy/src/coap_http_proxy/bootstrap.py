@@ -23,12 +23,15 @@ from coap_http_proxy.http_face.app import HttpFace, serving
 from coap_http_proxy.mapping import addresses, uris
 from coap_http_proxy.mapping.reverse import parse_routes
 from coap_http_proxy.peers import Peer
+from coap_http_proxy.psk import Keys, read_keys
+from coap_http_proxy.secure import SecureFace
 from coap_http_proxy.service import ProxyService
 from coap_http_proxy.settings import ProxySettings
 from coap_http_proxy.tickets import Tickets
 from coap_http_proxy.upstream import Upstream, UpstreamLimits
 from coap_wire import dotted
 from datagrams import Transport, udp_socket
+from dtls import Limits, Server
 from servicekit import Answer, json_answer, serve
 
 logger = logging.getLogger(__name__)
@@ -76,6 +79,16 @@ class Proxy:
         fast = self.downloads.fast_path
         opened = udp_socket(settings.coap_host, settings.coap_port)
         self.transport = Transport(opened, fast.answer, self._received, fast.batched)
+        self.secure: SecureFace | None = None
+        if settings.dtls_port:
+            limits = Limits(sessions=settings.dtls_sessions, idle_seconds=settings.dtls_idle_seconds)
+            self.secure = SecureFace(
+                udp_socket(settings.coap_host, settings.dtls_port),
+                Server(limits),
+                Keys(read_keys(settings.psk_file), self.redis),
+                self.downloads.answer,
+                self.exchanges.received,
+            )
         self._tasks: list[asyncio.Task[None]] = []
         self._http: asyncio.Server | None = None
         coap = tuple(base for base in bases if base.scheme == "coap")
@@ -92,7 +105,10 @@ class Proxy:
         self.exchanges.received(datagram, Peer(*address))
 
     def _send(self, datagram: bytes, peer: Peer) -> None:
-        self.transport.send(datagram, (peer.host, peer.port))
+        if peer.session and self.secure is not None:
+            self.secure.send(datagram, peer)
+        else:
+            self.transport.send(datagram, (peer.host, peer.port))
 
     async def __aenter__(self) -> "Proxy":
         handlers = {"/healthz": self.health, "/stats": self.stats, "/metrics": self.metrics}
@@ -101,6 +117,8 @@ class Proxy:
         if port:
             await self._faces.enter_async_context(serving(self.http_face, host, port, round(DRAIN_SECONDS)))
         self.transport.start()
+        if self.secure is not None:
+            self.secure.start()
         self._tasks.append(asyncio.create_task(self.downloads.report_for_ever(self.settings.report_seconds)))
         logger.info("serving blocks", extra={"udp": self.transport.port, "http": self.settings.port})
         return self
@@ -109,6 +127,8 @@ class Proxy:
         await self._faces.aclose()
         await self.exchanges.drain(DRAIN_SECONDS)
         self.transport.close()
+        if self.secure is not None:
+            self.secure.close()
         for task in self._tasks:
             task.cancel()
         try:

@@ -9,6 +9,7 @@ offset may not.
 import asyncio
 import json
 import logging
+import secrets
 import time
 import uuid
 from collections.abc import Iterator
@@ -18,8 +19,9 @@ from typing import Any, Final
 import redis.asyncio as redis
 
 from coap_http_proxy.blobs import Blob
-from coap_http_proxy.fast_path import AnyFastPath
-from coap_http_proxy.mapping.requests import Refusal
+from coap_http_proxy.fast_path import PREFIX_BYTES, AnyFastPath, prefix_of
+from coap_http_proxy.mapping.requests import TICKET_BYTES, Refusal
+from coap_http_proxy.peers import Peer
 from coap_http_proxy.progress import Counted, restored, state_of
 from coap_http_proxy.tickets import Ticket, Tickets, Unknown
 from coap_wire import Code
@@ -29,6 +31,7 @@ logger = logging.getLogger(__name__)
 PROGRESS_LIFETIME_SECONDS: Final = 7 * 86400
 UPLINK: Final = "updraft:uplink"
 UPLINK_MAXIMUM_ENTRIES: Final = 200_000
+NO_TICKET: Final = "no such ticket, or it has expired"
 # A ticket in use is looked at with each report; this is for those that are not, which only take up memory.
 SWEEP_SECONDS: Final = 10.0
 # So many reports are made in one go; then others may have the loop.
@@ -53,12 +56,17 @@ return {redis.call('EXISTS', KEYS[3]), offset}
 
 @dataclass(eq=False)
 class Download:
-    """A ticket in use. `told` is its state, and `told_at` the time (monotonic), of the last report."""
+    """A ticket in use. `told` is its state, and `told_at` the time (monotonic), of the last report.
+
+    `short_name` is what the fast path knows it by: the ticket's token, or, when that is bound to an identity, twelve
+    random characters, which no request on the wire can name.
+    """
 
     ticket: Ticket
     progress: Counted
     told: dict[str, int]
     told_at: float
+    short_name: str
 
 
 @dataclass
@@ -89,10 +97,27 @@ class Downloads:
     gone: Gone = field(default_factory=Gone)
     _swept: float = field(default_factory=time.monotonic)
 
-    async def find(self, token: str) -> Download:
-        """The download of a ticket; raises Refusal when there is none, or nobody can tell now."""
-        if (download := self.open.get(token)) is not None:
-            return download
+    async def find(self, token: str, peer: Peer) -> Download:
+        """The download of a ticket; raises Refusal when there is none for this peer, or nobody can tell now."""
+        download = self.open.get(token) or await self._open(token)
+        if not download.ticket.is_for(peer):
+            raise Refusal(Code.NOT_FOUND, NO_TICKET)
+        return download
+
+    def answer(self, datagram: bytes, peer: Peer) -> bytes | None:
+        """The reply to a request that came over DTLS, when its block lies ready and the peer may have it; or None."""
+        start = 4 + (datagram[0] & 15) if datagram else 0
+        end = start + PREFIX_BYTES
+        download = self.open.get(datagram[end - TICKET_BYTES : end].decode("latin-1"))
+        if download is None or not download.ticket.is_for(peer):
+            return None
+        if datagram[start:end] != prefix_of(download.ticket.token):
+            return None
+        if download.ticket.identity is not None:
+            datagram = datagram[:start] + prefix_of(download.short_name) + datagram[end:]
+        return self.fast_path.answer(datagram)
+
+    async def _open(self, token: str) -> Download:
         try:
             found = await self.tickets.find(token)
         except Unknown as error:
@@ -104,7 +129,8 @@ class Downloads:
             return download
         ticket, state = found
         progress = restored(ticket.size, state, type(self.fast_path).new_progress)
-        download = self.open[token] = Download(ticket, progress, state_of(progress), time.monotonic())
+        short_name = token if ticket.identity is None else secrets.token_urlsafe(9)
+        download = self.open[token] = Download(ticket, progress, state_of(progress), time.monotonic(), short_name)
         logger.info(
             "download opened",
             extra={
@@ -119,7 +145,7 @@ class Downloads:
     def ready(self, download: Download, blob: Blob) -> None:
         """The ticket's blob may be served: from now on by the fast path."""
         if self.open.get(download.ticket.token) is download:
-            self.fast_path.admit(download.ticket.token, blob, download.progress)
+            self.fast_path.admit(download.short_name, blob, download.progress)
 
     def served(self, download: Download, offset: int, length: int) -> None:
         """Note a block that went the long way."""
@@ -129,8 +155,8 @@ class Downloads:
 
     def forget(self, token: str) -> None:
         """Serve a ticket no longer."""
-        self.fast_path.revoke(token)
         if (download := self.open.pop(token, None)) is not None:
+            self.fast_path.revoke(download.short_name)
             self.gone.add(download.progress)
 
     async def report_for_ever(self, seconds: float) -> None:

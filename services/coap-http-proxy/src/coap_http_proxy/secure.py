@@ -6,6 +6,7 @@ the session its request came in on, or not at all (section 9.1.1): the address m
 
 import asyncio
 import logging
+import socket
 import time
 from collections.abc import Callable
 from typing import Final, assert_never
@@ -14,6 +15,7 @@ import redis.asyncio as redis
 
 from coap_http_proxy.peers import Peer
 from coap_http_proxy.psk import Keys
+from datagrams import Transport
 from dtls import Address, Association, Closed, KeyWanted, Opened, Output, Received, Server, Transmit
 
 logger = logging.getLogger(__name__)
@@ -29,23 +31,29 @@ class SecureFace:
 
     def __init__(
         self,
+        opened: socket.socket,
         server: Server,
         keys: Keys,
-        transmit: Callable[[bytes, Address], None],
         fast: Callable[[bytes, Peer], bytes | None],
         slow: Callable[[bytes, Peer], None],
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self.server = server
+        # Nothing can be answered before it is decrypted.
+        self.transport = Transport(opened, lambda _: None, self._arrived)
         self._keys = keys
-        self._transmit = transmit
         self._fast, self._slow = fast, slow
         self._clock = clock
         self._associations: dict[int, Association] = {}
         self._lookups: set[asyncio.Task[None]] = set()
+        self._timers: asyncio.Task[None] | None = None
 
-    def received(self, datagram: bytes, address: Address) -> None:
-        """Take one datagram of the port; never raises."""
+    def start(self) -> None:
+        """Begin to read."""
+        self.transport.start()
+        self._timers = asyncio.create_task(self._keep_time())
+
+    def _arrived(self, datagram: bytes, address: Address) -> None:
         self._carry_out(self.server.receive(datagram, address, self._clock()))
 
     def send(self, plaintext: bytes, peer: Peer) -> None:
@@ -53,10 +61,9 @@ class SecureFace:
         association = self._associations.get(peer.session)
         datagram = self.server.seal(plaintext, association) if association else None
         if datagram is not None:
-            self._transmit(datagram, (peer.host, peer.port))
+            self.transport.send(datagram, (peer.host, peer.port))
 
-    async def run(self) -> None:
-        """Keep timers, and end sessions whose key was taken back, for ever."""
+    async def _keep_time(self) -> None:
         settled = self._clock()
         while True:
             await asyncio.sleep(TICK_SECONDS)
@@ -79,11 +86,13 @@ class SecureFace:
                 self._carry_out(self.server.settle(identity, psk))
 
     def close(self) -> None:
-        """Tell every peer that its session is over, so that it makes a new one and does not wait."""
-        for task in self._lookups:
-            task.cancel()
+        """Tell every peer that its session is over, so that it makes a new one and does not wait; let the port go."""
+        for task in (*self._lookups, self._timers):
+            if task is not None:
+                task.cancel()
         for association in self.server.associations():
             self._carry_out(self.server.close(association))
+        self.transport.close()
 
     def _carry_out(self, outputs: list[Output]) -> None:
         for output in outputs:
@@ -91,7 +100,7 @@ class SecureFace:
                 case Received(plaintext, association):
                     self._answer(plaintext, association)
                 case Transmit(datagram, address):
-                    self._transmit(datagram, address)
+                    self.transport.send(datagram, address)
                 case KeyWanted(address, identity):
                     task = asyncio.get_running_loop().create_task(self._look_up(address, identity))
                     self._lookups.add(task)

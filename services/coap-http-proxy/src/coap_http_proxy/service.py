@@ -44,7 +44,7 @@ class ProxyService:
         what = requests.wanted(request, self.routes)
         match what:
             case Ticketed(token):
-                return await self._firmware(request, token, requests.block_of(request))
+                return await self._firmware(request, token, requests.block_of(request), peer)
             case Proxied():
                 return await self.cross_proxy.answer(request, peer, what)
             case Directory():
@@ -54,8 +54,8 @@ class ProxyService:
         """True for a request in the form of a ticket's; costs no look-up, and a wrong ticket gets a small 4.04."""
         return requests.shows_ticket(request)
 
-    async def _firmware(self, request: Message, token: str, block: Block) -> Message:
-        download = await self.downloads.find(token)
+    async def _firmware(self, request: Message, token: str, block: Block, peer: Peer) -> Message:
+        download = await self.downloads.find(token, peer)
         blob = await self.upstream.artifact(download.ticket)
         self.downloads.ready(download, blob)
         answer = sliced(request, blob, block)

@@ -11,6 +11,8 @@ from typing import Any, Final
 
 import redis.asyncio as redis
 
+from coap_http_proxy.peers import Peer
+
 TOKEN: Final = re.compile(r"[A-Za-z0-9_-]{12}")
 LOOKED_UP_AT_ONCE: Final = 256
 MAX_WAITING: Final = 16384
@@ -21,7 +23,7 @@ MAX_WRONG: Final = 16384
 
 @dataclass(frozen=True, slots=True)
 class Ticket:
-    """One device's right to one artifact; `size` in bytes, `sha256` in hex."""
+    """One device's right to one artifact; `size` in bytes, `sha256` in hex. Who has no `identity` may be anybody."""
 
     token: str
     url: str
@@ -30,6 +32,11 @@ class Ticket:
     tenant: str
     controller_id: str
     action_id: int | None
+    identity: str | None = None
+
+    def is_for(self, peer: Peer) -> bool:
+        """Whether this peer may know of it: it has proved to be whom the ticket names, and fetches for itself only."""
+        return self.identity in (None, peer.identity) and peer.controller_id in (None, self.controller_id)
 
 
 def parse(token: str, text: bytes | str | None) -> Ticket | None:
@@ -42,7 +49,7 @@ def parse(token: str, text: bytes | str | None) -> Ticket | None:
         size = int(record["size"])
         if not re.fullmatch(r"[0-9a-f]{64}", sha256) or size <= 0:
             return None
-        action = record.get("actionId")
+        action, identity = record.get("actionId"), record.get("identity")
         return Ticket(
             token,
             str(record["url"]),
@@ -51,6 +58,7 @@ def parse(token: str, text: bytes | str | None) -> Ticket | None:
             str(record.get("tenant", "DEFAULT")),
             str(record["controllerId"]),
             None if action is None else int(action),
+            None if identity is None else str(identity),
         )
     except (ValueError, KeyError, TypeError, AttributeError):
         return None
