@@ -29,7 +29,7 @@ class Device:
     """One download; `asked` counts requests by block, `refused` answers that were not 2.05, by code."""
 
     port: int
-    token: str
+    path: tuple[str, ...]
     image: bytes
     delay_seconds: float = 0.0
     offset: int = 0
@@ -56,7 +56,7 @@ class Device:
             while not self.finished:
                 number = self.offset // BLOCK_BYTES
                 block = encode_block(Block(number, False, szx_for(BLOCK_BYTES)))
-                path = tuple((option.URI_PATH, part.encode()) for part in ("f", self.token, "fw.bin"))
+                path = tuple((option.URI_PATH, part.encode()) for part in self.path)
                 self.asked[number] += 1
                 try:
                     answer = await endpoint.request(
@@ -71,7 +71,7 @@ class Device:
                     self.refused[dotted(answer.code)] += 1
                     await asyncio.sleep(AGAIN_SECONDS)
                 else:
-                    raise Wrong(f"{dotted(answer.code)} for a good ticket: {answer.payload!r}")
+                    raise Wrong(f"{dotted(answer.code)} for what is there: {answer.payload!r}")
         finally:
             endpoint.close()
 

@@ -32,10 +32,12 @@ def image() -> bytes:
 
 
 @asynccontextmanager
-async def running(folder: Path, upstream: FrailUpstream, under: tuple[str, ...] = ()) -> AsyncIterator[LoneProxy]:
+async def running(
+    folder: Path, upstream: FrailUpstream, under: tuple[str, ...] = (), **settings: str
+) -> AsyncIterator[LoneProxy]:
     """The proxy in front of `upstream`; waiting for its process does not stop the devices."""
     await upstream.start()
-    proxy = LoneProxy(folder, {"ALLOWED_UPSTREAMS": upstream.url("/")}, under)
+    proxy = LoneProxy(folder, {"ALLOWED_UPSTREAMS": upstream.url("/"), **settings}, under)
     try:
         await asyncio.to_thread(proxy.start)
         yield proxy
@@ -47,17 +49,18 @@ async def running(folder: Path, upstream: FrailUpstream, under: tuple[str, ...] 
 def crowd_of(proxy: LoneProxy, url: str, image: bytes, count: int = DEVICES) -> Crowd:
     """Devices with a ticket each."""
     tokens = [proxy.ticket(url, image, f"device-{number}") for number in range(count)]
-    return Crowd([Device(proxy.coap, token, image, LINK_DELAY_SECONDS) for token in tokens])
+    return Crowd([Device(proxy.coap, ("f", token, "fw.bin"), image, LINK_DELAY_SECONDS) for token in tokens])
 
 
 def require_honest_progress(proxy: LoneProxy, crowd: Crowd) -> None:
     """What was reported of each download never went backwards, and ends at the end."""
     told = proxy.progress()
     for device in crowd.devices:
-        offsets = [event["offset"] for event in told[device.token]]
+        events = told[device.path[1]]
+        offsets = [event["offset"] for event in events]
         assert offsets == sorted(offsets)
         assert offsets[-1] == len(device.image)
-        assert told[device.token][-1]["restarts"] == 0
+        assert events[-1]["restarts"] == 0
 
 
 async def test_a_proxy_killed_again_and_again_costs_no_device_a_block(tmp_path: Path, image: bytes) -> None:
@@ -67,10 +70,13 @@ async def test_a_proxy_killed_again_and_again_costs_no_device_a_block(tmp_path: 
         crowd.start()
         await crowd.until_share(0.1)
         upstream.die()  # what is on the disk needs no upstream, and is hashed anew by each process
-        for share in (0.1, 0.3, 0.5, 0.7):
+        for share in (0.1, 0.3, 0.5):
             await crowd.until_share(share)
             proxy.process.kill()
             await asyncio.to_thread(proxy.restart)
+        await crowd.until_share(0.7)
+        await asyncio.to_thread(proxy.process.stop)  # in order, by SIGTERM, as an upgrade does
+        await asyncio.to_thread(proxy.restart)
         await crowd.finish(60)
         crowd.require_no_refusal()
         assert upstream.sent == len(image)
@@ -131,6 +137,24 @@ async def test_an_upstream_that_stays_away_is_waited_for_by_the_devices(tmp_path
         crowd.require_no_restart()
         assert set(all_of(device.refused for device in crowd.devices)) <= {"5.02", "5.03", "5.04"}
         assert proxy.stats()["upstreamBytes"] <= len(image) * 3 // 2 + PIECE_BYTES, "half of it came for nothing, once"
+
+
+async def test_downloads_by_a_reverse_path_outlive_a_killed_proxy(tmp_path: Path, image: bytes) -> None:
+    """Without a ticket nothing is kept on disk: each process fetches once, and the entity tag is the same."""
+    upstream = FrailUpstream({"/fw": image})
+    await upstream.start()
+    upstream.die()  # its port is known now
+    async with running(tmp_path, upstream, REVERSE=f"/images={upstream.url('/')}") as proxy:
+        path = ("images", "fw")
+        crowd = Crowd([Device(proxy.coap, path, image, LINK_DELAY_SECONDS) for _ in range(DEVICES)])
+        crowd.start()
+        for share in (0.2, 0.6):
+            await crowd.until_share(share)
+            proxy.process.kill()
+            await asyncio.to_thread(proxy.restart)
+        await crowd.finish(60)
+        crowd.require_no_refusal()
+        assert upstream.sent == 3 * len(image)
 
 
 async def test_a_full_disk_stops_nobody_who_downloads_and_ends_with_it(tmp_path: Path, image: bytes) -> None:
