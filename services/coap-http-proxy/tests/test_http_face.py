@@ -11,7 +11,7 @@ import aiocoap.resource
 import httpx
 import pytest
 
-from coap_http_proxy.http_face import exchange
+from coap_http_proxy.coap_client import exchange
 from coap_http_proxy.http_face.app import HttpFace, serving
 from coap_http_proxy.mapping import uris
 from coap_wire import Block, Code, Message, Type, decode, decode_block, encode, encode_block, encode_uint

@@ -18,8 +18,9 @@ from starlette.requests import ClientDisconnect, Request
 from starlette.responses import PlainTextResponse, Response
 from starlette.types import Receive, Scope, Send
 
-from coap_http_proxy.http_face import targets, transfer, translation
-from coap_http_proxy.http_face.exchange import BadAnswer, NoAnswer, endpoint
+from coap_http_proxy.coap_client import transfer
+from coap_http_proxy.coap_client.exchange import BadAnswer, NoAnswer, endpoint
+from coap_http_proxy.http_face import targets, translation
 from coap_http_proxy.mapping import uris
 from coap_wire import Code, Message
 

@@ -56,7 +56,7 @@ def of_http(headers: Mapping[str, str], now: float) -> Freshness:
 
 def of_coap(max_age: int | None) -> Freshness:
     """Freshness by Max-Age, absent: 60 s (RFC 7252 section 5.10.5)."""
-    return Freshness(DEFAULT_SECONDS if max_age is None else max_age, True, STALE_SECONDS)
+    return Freshness(DEFAULT_SECONDS if max_age is None else min(max_age, MAX_AGE_LIMIT), True, STALE_SECONDS)
 
 
 def of_failure(code: int, status: int, headers: Mapping[str, str], now: float) -> Freshness | None:

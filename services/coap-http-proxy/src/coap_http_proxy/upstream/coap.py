@@ -2,40 +2,29 @@
 representation."""
 
 from collections.abc import Awaitable, Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Final
 from urllib.parse import urlsplit
 
 from coap_http_proxy.cache import Representation
-from coap_http_proxy.mapping import freshness, uri_options
+from coap_http_proxy.coap_client import transfer
+from coap_http_proxy.coap_client.exchange import BadAnswer, Endpoint, NoAnswer, endpoint
+from coap_http_proxy.mapping import freshness, methods, uri_options
 from coap_http_proxy.mapping.freshness import Freshness
 from coap_http_proxy.mapping.questions import Question
 from coap_http_proxy.mapping.requests import Refusal
 from coap_http_proxy.mapping.uri_options import COAP_PORTS
-from coap_http_proxy.spool import Body, Room, Spool, TooLarge
-from coap_http_proxy.upstream.coap_endpoint import CoapEndpoint, NoAnswer, connected
+from coap_http_proxy.spool import Body, Room, Spool
 from coap_http_proxy.upstream.flights import UpstreamStats
-from coap_wire import (
-    MAX_NUM,
-    MAX_SZX,
-    Block,
-    Code,
-    DecodeError,
-    Message,
-    Options,
-    decode_block,
-    encode_block,
-    encode_uint,
-    is_success,
-    is_unsafe,
-)
+from coap_wire import Code, Message, Options, Type, decode_uint, encode_uint, is_success, is_unsafe
 from coap_wire import options as option
 
 Resolve = Callable[[str, int], Awaitable[tuple[str, int]]]
 
 MAX_RESTARTS: Final = 2
 MAX_DIAGNOSTIC_BYTES: Final = 96
+MAX_ETAG_BYTES: Final = 8
 # What this proxy reads in a response; the rest is passed on when it is safe (RFC 7252 section 5.7.1).
 READ: Final = frozenset(
     {
@@ -52,10 +41,6 @@ READ: Final = frozenset(
     }
 )
 PASSED_ON: Final = frozenset({option.LOCATION_PATH, option.LOCATION_QUERY})
-
-
-class _Changed(Exception):
-    """The representation became another one between two blocks."""
 
 
 @dataclass
@@ -77,17 +62,19 @@ class CoapOrigin:
             parts = urlsplit(asked.uri)
             options = self._options(asked, stored)
             address, port = await self.resolve(parts.hostname or "", parts.port or COAP_PORTS["coap"])
-            async with connected(address, port) as endpoint:
+            async with endpoint((address, port)) as server:
                 for _ in range(MAX_RESTARTS + 1):
                     try:
-                        return await self._transfer(endpoint, asked, options, body, stored)
-                    except _Changed:
-                        continue
+                        return await self._transfer(self._asking(server), asked, options, body, stored)
+                    except transfer.Changed:
+                        if asked.method not in methods.CACHEABLE:
+                            raise  # it would be done twice
         except ValueError as error:
             raise Refusal(Code.BAD_REQUEST, "the URI cannot be asked for") from error
         except NoAnswer as error:
-            code = Code.GATEWAY_TIMEOUT if error.late else Code.BAD_GATEWAY
-            raise Refusal(code, f"the upstream did not answer: {error}", 2) from error
+            raise Refusal(Code.GATEWAY_TIMEOUT, "the upstream does not answer", 2) from error
+        except BadAnswer as error:
+            raise Refusal(Code.BAD_GATEWAY, f"the upstream's answer is none: {error}", 2) from error
         except OSError as error:
             raise Refusal(Code.BAD_GATEWAY, "the upstream cannot be reached", 2) from error
         raise Refusal(Code.BAD_GATEWAY, "the upstream's answer changes faster than it can be read", 2)
@@ -107,9 +94,10 @@ class CoapOrigin:
         return tuple(options)
 
     async def _transfer(
-        self, endpoint: CoapEndpoint, asked: Question, options: Options, body: Body, stored: Representation | None
+        self, ask: transfer.Ask, asked: Question, options: Options, body: Body, stored: Representation | None
     ) -> Representation:
-        first = await self._sent(endpoint, asked.method, options, body)
+        request = Message(Type.CON, asked.method, 0, options=options)
+        first = await transfer.send(ask, request, body)
         if first.code == Code.VALID and stored is not None:
             stored.freshness = freshness.of_coap(first.uint(option.MAX_AGE))
             return stored
@@ -122,15 +110,20 @@ class CoapOrigin:
             if is_unsafe(number) and number not in PASSED_ON:
                 raise Refusal(Code.BAD_GATEWAY, f"the upstream's option {number} is not known here", 2)
             passed.append((number, value))
+        # An elective option of a length it cannot have is ignored (RFC 7252 section 5.4.3).
         tag = first.option(option.ETAG) or b""
+        tag = tag if len(tag) <= MAX_ETAG_BYTES else b""
+        form = first.option(option.CONTENT_FORMAT)
         get = first.code == Code.CONTENT
         with Spool(self.folder, self.room, self.max_bytes) as spool:
-            await self._received(endpoint, asked.method, options, first, spool)
+            async for piece in transfer.receive(ask, request, first, self.max_bytes):
+                self.stats.bytes += len(piece)
+                spool.write(piece)
             return Representation(
                 first.code,
                 spool.taken_out(),
                 tag or (spool.digest()[:8] if get else b""),
-                first.uint(option.CONTENT_FORMAT),
+                None if form is None or len(form) > 2 else decode_uint(form),
                 tuple(passed),
                 # With a tag of the upstream's own it can be asked whether that still holds.
                 ("etag", "") if tag and get else None,
@@ -139,73 +132,17 @@ class CoapOrigin:
                 uri=asked.uri,
             )
 
-    async def _sent(self, endpoint: CoapEndpoint, method: int, options: Options, body: Body) -> Message:
-        """The response to the whole body, sent in blocks where it is larger than one."""
-        szx, at = MAX_SZX, 0
-        while len(body) > 16 << MAX_SZX:
-            size = 16 << szx
-            more = at + size < len(body)
-            if at >> (szx + 4) > MAX_NUM:
-                raise Refusal(Code.REQUEST_ENTITY_TOO_LARGE, "more blocks than there are numbers")
-            block = (option.BLOCK1, encode_block(Block(at >> (szx + 4), more, szx)))
-            size1 = ((option.SIZE1, encode_uint(len(body))),) if at == 0 else ()
-            piece = bytes(body[at : at + size])
-            answer = await self._asked(endpoint, method, (*options, block, *size1), piece)
-            theirs = _block(answer, option.BLOCK1)
-            smaller = theirs is not None and theirs.szx < szx
-            if answer.code == Code.REQUEST_ENTITY_TOO_LARGE and smaller and at == 0 and theirs is not None:
-                szx = theirs.szx  # RFC 7959 section 2.9.3: again, in smaller blocks
-                continue
-            if answer.code != Code.CONTINUE or not more:
-                return answer
-            at += size
-            if smaller and theirs is not None:
-                szx = theirs.szx
-        return await self._asked(endpoint, method, options, bytes(body))
+    def _asking(self, server: Endpoint) -> transfer.Ask:
+        async def ask(request: Message) -> Message:
+            self.stats.requests += 1
+            answer = await server.ask(request)
+            echo = answer.option(option.ECHO)
+            if answer.code == Code.UNAUTHORIZED and echo is not None:
+                # RFC 9175 section 2.3: the same again, with the proof that this address is ours.
+                answer = await server.ask(replace(request, options=(*request.options, (option.ECHO, echo))))
+            return answer
 
-    async def _received(
-        self, endpoint: CoapEndpoint, method: int, options: Options, first: Message, spool: Spool
-    ) -> None:
-        """All blocks of the response; the upstream decides their size."""
-        answer, tag = first, first.option(option.ETAG)
-        # A repeated question for a further block carries no condition and no payload (RFC 7959 section 2.7).
-        conditions = (option.ETAG, option.IF_MATCH, option.IF_NONE_MATCH)
-        options = tuple(pair for pair in options if pair[0] not in conditions)
-        while True:
-            block = _block(answer, option.BLOCK2)
-            if block is not None and block.offset != spool.size:
-                raise Refusal(Code.BAD_GATEWAY, "the upstream's blocks are out of order", 2)
-            if block is not None and block.more and len(answer.payload) != block.size:
-                raise Refusal(Code.BAD_GATEWAY, "the upstream's block is no full block", 2)
-            self.stats.bytes += len(answer.payload)
-            try:
-                spool.write(answer.payload)
-            except TooLarge as error:
-                raise Refusal(Code.BAD_GATEWAY, f"the answer is over {self.max_bytes} bytes", 2) from error
-            if block is None or not block.more:
-                return
-            following = Block(spool.size >> (block.szx + 4), False, block.szx)
-            if following.num > MAX_NUM:
-                raise Refusal(Code.BAD_GATEWAY, "the upstream's answer has no end", 2)
-            wanted = (*options, (option.BLOCK2, encode_block(following)))
-            answer = await self._asked(endpoint, method, wanted, b"")
-            if not is_success(answer.code):
-                raise self._refusal(answer)
-            if answer.option(option.ETAG) != tag:
-                raise _Changed
-            if _block(answer, option.BLOCK2) is None:
-                raise Refusal(Code.BAD_GATEWAY, "the upstream forgot its blocks", 2)
-
-    async def _asked(self, endpoint: CoapEndpoint, method: int, options: Options, payload: bytes) -> Message:
-        self.stats.requests += 1
-        ordered = tuple(sorted(options, key=lambda pair: pair[0]))
-        answer = await endpoint.ask(method, ordered, payload)
-        echo = answer.option(option.ECHO)
-        if answer.code == Code.UNAUTHORIZED and echo is not None:
-            # RFC 9175 section 2.3: the same again, with the proof that this address is ours.
-            ordered = tuple(sorted((*options, (option.ECHO, echo)), key=lambda pair: pair[0]))
-            answer = await endpoint.ask(method, ordered, payload)
-        return answer
+        return ask
 
     def _refusal(self, answer: Message) -> Refusal:
         if answer.code == Code.HOP_LIMIT_REACHED:
@@ -216,12 +153,8 @@ class CoapOrigin:
         if life is None:
             return Refusal(answer.code, "the upstream's own answer")
         told = answer.uint(option.MAX_AGE)
-        return Refusal(answer.code, "the upstream's own answer", life.seconds if told is None else max(1, told))
-
-
-def _block(answer: Message, number: int) -> Block | None:
-    value = answer.option(number)
-    try:
-        return None if value is None else decode_block(value)
-    except DecodeError as error:
-        raise Refusal(Code.BAD_GATEWAY, "the upstream's block option is malformed", 2) from error
+        return Refusal(
+            answer.code,
+            "the upstream's own answer",
+            life.seconds if told is None else max(1, min(told, freshness.LONGEST_RETRY_SECONDS)),
+        )

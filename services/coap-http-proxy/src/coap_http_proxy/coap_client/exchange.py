@@ -1,6 +1,6 @@
-"""One CoAP client endpoint, for one HTTP request: confirmable messages, one at a time (RFC 7252 section 4).
+"""One CoAP client endpoint, for one conversation: confirmable messages, one at a time (RFC 7252 section 4).
 
-A socket of its own for each HTTP request keeps conversations apart: a device's answer can reach no other one, and who
+A socket of its own for each keeps conversations apart: a server's answer can reach no other one, and who
 does not see the traffic has to guess port, message id and token. All that comes in is hostile until it fits.
 """
 
@@ -10,7 +10,7 @@ import secrets
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import replace
-from typing import Final, cast
+from typing import Any, Final, cast
 
 from coap_wire import Code, DecodeError, Message, Type, decode, encode, is_critical, is_response
 from coap_wire import options as option
@@ -24,11 +24,11 @@ UNDERSTOOD: Final = frozenset({option.BLOCK1, option.BLOCK2})
 
 
 class NoAnswer(Exception):
-    """The server said nothing in time: 504."""
+    """The server said nothing in time: 504 or 5.04."""
 
 
 class BadAnswer(Exception):
-    """The server cannot be reached, or what it said is no answer: 502."""
+    """The server cannot be reached, or what it said is no answer: 502 or 5.02."""
 
 
 class Endpoint(asyncio.DatagramProtocol):
@@ -46,7 +46,7 @@ class Endpoint(asyncio.DatagramProtocol):
 
     def error_received(self, exc: Exception) -> None:
         """An ICMP error: nobody listens there."""
-        self._fail(BadAnswer(f"the device cannot be reached: {exc}"))
+        self._fail(BadAnswer(f"the server cannot be reached: {exc}"))
 
     def datagram_received(self, data: bytes, addr: object) -> None:
         try:
@@ -59,7 +59,7 @@ class Endpoint(asyncio.DatagramProtocol):
         if message.type in (Type.ACK, Type.RST) and message.mid != asked.mid:
             return
         if message.type == Type.RST:
-            self._fail(BadAnswer("the device rejects the request (Reset)"))
+            self._fail(BadAnswer("the server rejects the request (Reset)"))
         elif message.type == Type.ACK and message.code == Code.EMPTY:
             self._acknowledged.set()
         elif not is_response(message.code):
@@ -106,16 +106,17 @@ class Endpoint(asyncio.DatagramProtocol):
         """Send, and send again with doubled pauses, until an ACK or the answer is there (RFC 7252 section 4.2)."""
         pause = ACK_TIMEOUT_SECONDS * random.uniform(1, ACK_RANDOM_FACTOR)
         heard = asyncio.ensure_future(self._acknowledged.wait())
+        either: set[asyncio.Future[Any]] = {heard, answer}
         try:
             for _ in range(MAX_RETRANSMIT + 1):
                 self._send(asked)
-                done, _ = await asyncio.wait({heard, answer}, timeout=pause, return_when=asyncio.FIRST_COMPLETED)
+                done, _ = await asyncio.wait(either, timeout=pause, return_when=asyncio.FIRST_COMPLETED)
                 if done:
                     return
                 pause *= 2
         finally:
             heard.cancel()
-        raise NoAnswer(f"the device does not answer, asked {MAX_RETRANSMIT + 1} times")
+        raise NoAnswer(f"the server does not answer, asked {MAX_RETRANSMIT + 1} times")
 
     def close(self) -> None:
         """Let the socket go."""

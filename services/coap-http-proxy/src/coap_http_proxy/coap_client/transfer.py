@@ -7,7 +7,8 @@ from collections.abc import AsyncIterator, Awaitable, Callable
 from dataclasses import replace
 from typing import Final
 
-from coap_http_proxy.http_face.exchange import BadAnswer
+from coap_http_proxy.coap_client.exchange import BadAnswer
+from coap_http_proxy.spool import Body
 from coap_wire import Block, Code, DecodeError, Message, decode_block, encode_block, encode_uint, is_success
 from coap_wire import options as option
 
@@ -16,11 +17,15 @@ Ask = Callable[[Message], Awaitable[Message]]
 LARGEST_SZX: Final = 6
 
 
-async def send(ask: Ask, request: Message, body: bytes) -> Message:
+class Changed(BadAnswer):
+    """The blocks are of two representations: worth beginning anew."""
+
+
+async def send(ask: Ask, request: Message, body: Body) -> Message:
     """Send `request` with its body; returns the first response that is no 2.31. Raises BadAnswer, NoAnswer."""
     szx = LARGEST_SZX
     if len(body) <= 16 << szx:
-        response = await ask(replace(request, payload=body))
+        response = await ask(replace(request, payload=bytes(body)))
         smaller = _asked_for_smaller(response, szx)
         if smaller is None or len(body) <= 16 << smaller:
             return response
@@ -29,7 +34,7 @@ async def send(ask: Ask, request: Message, body: bytes) -> Message:
     while True:
         end = offset + (16 << szx)
         block = Block(offset >> (szx + 4), end < len(body), szx)
-        response = await ask(_with_block1(request, block, body[offset:end], len(body)))
+        response = await ask(_with_block1(request, block, bytes(body[offset:end]), len(body)))
         answered = _block(response, option.BLOCK1)
         if response.code == Code.REQUEST_ENTITY_TOO_LARGE and offset == 0:
             smaller = _asked_for_smaller(response, szx)
@@ -47,10 +52,10 @@ async def send(ask: Ask, request: Message, body: bytes) -> Message:
         if response.code != Code.CONTINUE:
             if block.more and is_success(response.code):
                 # It would be an answer to a part of the request (RFC 7959 section 2.3: 2.31 while more follows).
-                raise BadAnswer("the device took a part of the request for the whole")
+                raise BadAnswer("the server took a part of the request for the whole")
             return response
         if not block.more:
-            raise BadAnswer("the device waits for more than there is")
+            raise BadAnswer("the server waits for more than there is")
         offset = end
         # RFC 7959 section 2.3: the server may want smaller blocks from here on; numbers count in the new size.
         if answered is not None and answered.szx < szx:
@@ -101,7 +106,7 @@ async def receive(ask: Ask, request: Message, first: Message, max_bytes: int) ->
             raise BadAnswer(f"block {num} is answered {response.code >> 5}.{response.code & 31:02d}")
         if response.option(option.ETAG) != first.option(option.ETAG):
             # RFC 7959 section 2.4: blocks of two representations never make one body.
-            raise BadAnswer("the representation changed while it was fetched")
+            raise Changed("the representation changed while it was fetched")
         payload = response.payload
 
 

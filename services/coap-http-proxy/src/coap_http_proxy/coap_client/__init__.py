@@ -1,0 +1,1 @@
+"""Asking CoAP servers: messages and blocks, for both faces of the proxy."""
