@@ -1,5 +1,6 @@
-"""What a request gets: firmware by ticket, what is somebody else's by the cross proxy, the directory."""
+"""What a request gets: firmware by ticket, what is somebody else's by the cross proxy, the directory, the health."""
 
+from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
 
 from coap_http_proxy.blobs import blob_of
@@ -7,14 +8,20 @@ from coap_http_proxy.downloads import Downloads
 from coap_http_proxy.forward import CrossProxy
 from coap_http_proxy.mapping import requests
 from coap_http_proxy.mapping.blocks import sliced
-from coap_http_proxy.mapping.requests import Directory, Proxied, Refusal, Ticketed
+from coap_http_proxy.mapping.requests import Directory, Health, Proxied, Refusal, Ticketed
 from coap_http_proxy.mapping.reverse import Route
 from coap_http_proxy.peers import Peer
 from coap_http_proxy.upstream import Upstream
-from coap_wire import Block, Code, Message, decode_block
+from coap_wire import Block, Code, Message, Type, decode_block
 from coap_wire import options as option
 
-_DIRECTORY = blob_of(b'</f>;rt="firmware";ct=42,</coap2http>;rt="proxy",</coap2coap>;rt="proxy"', 40)
+_DIRECTORY = blob_of(
+    b'</f>;rt="firmware";ct=42,</coap2http>;rt="proxy",</coap2coap>;rt="proxy",</health>;rt="health";ct=0', 40
+)
+
+
+async def _all_well() -> dict[str, str]:
+    return {}
 
 
 @dataclass(eq=False)
@@ -25,6 +32,8 @@ class ProxyService:
     upstream: Upstream
     cross_proxy: CrossProxy
     routes: tuple[Route, ...] = ()
+    # What is wrong, by part.
+    checks: Callable[[], Awaitable[dict[str, str]]] = _all_well
     answers: dict[int, int] = field(default_factory=dict)
 
     async def respond(self, request: Message, peer: Peer) -> Message:
@@ -49,6 +58,16 @@ class ProxyService:
                 return await self.cross_proxy.answer(request, peer, what)
             case Directory():
                 return sliced(request, _DIRECTORY, requests.block_of(request))
+            case Health():
+                return await self._health()
+
+    async def _health(self) -> Message:
+        """2.05 or 5.03, never out of a cache; strangers learn which part is ill and no more."""
+        if wrong := await self.checks():
+            raise Refusal(Code.SERVICE_UNAVAILABLE, f"not well: {', '.join(sorted(wrong))}")
+        return Message(
+            Type.ACK, Code.CONTENT, 0, options=((option.CONTENT_FORMAT, b""), (option.MAX_AGE, b"")), payload=b"ok"
+        )
 
     def shows_ticket(self, request: Message) -> bool:
         """True for a request in the form of a ticket's; costs no look-up, and a wrong ticket gets a small 4.04."""

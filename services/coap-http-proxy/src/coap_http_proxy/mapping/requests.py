@@ -96,7 +96,12 @@ class Directory:
     """`/.well-known/core`."""
 
 
-Wanted = Ticketed | Proxied | Directory
+@dataclass(frozen=True, slots=True)
+class Health:
+    """`/health`."""
+
+
+Wanted = Ticketed | Proxied | Directory | Health
 
 
 def wanted(request: Message, routes: Sequence[Route] = ()) -> Wanted:
@@ -149,6 +154,8 @@ def _target(request: Message, routes: Sequence[Route]) -> Wanted | None:
         return Ticketed(path[1])
     if path == (".well-known", "core"):
         return Directory()
+    if path == ("health",):
+        return Health()
     route = route_of(path, routes)
     uri = upstream_uri(path, query, routes)
     return None if uri is None else Proxied(uri, route)
