@@ -302,6 +302,15 @@ async def test_too_many_requests_of_an_address_are_told_when_to_come_again_and_t
     assert (await house.ask(get(), DEVICE)).code == Code.CONTENT
 
 
+async def test_a_client_that_asks_for_one_block_after_the_other_is_slowed_down_and_never_refused() -> None:
+    house = House(replace(NO_LIMITS, address_requests=100.0))
+    for _ in range(300):
+        assert (await house.ask(get(Block(0, False, 0)))).code == Code.CONTENT
+        house.now += sum(house.slept)
+        house.slept.clear()
+    assert house.now == pytest.approx(1001.0, abs=0.02), "two hundred at once, the others a hundredth of a second each"
+
+
 async def test_ports_of_one_address_share_its_pace_and_identities_have_their_own() -> None:
     house = House(replace(NO_LIMITS, address_requests=0.5))
     codes = [(await house.ask(get(Block(0, False, 0)), Peer("192.0.2.7", port))).code for port in (1, 2)]

@@ -27,6 +27,8 @@ Respond = Callable[[Message, Peer], Awaitable[Message]]
 
 # Longer than this no device waits for a separate answer.
 PATIENCE_SECONDS = 5.0
+# A client that asks for one block after the other is slowed down by waiting: 4.29 would end its download.
+PAUSE_SECONDS = 1.0
 # One echo is good for so long; NAT may give the address to somebody else later.
 ECHOED_SECONDS = 600.0
 MAX_ECHOED = 16384
@@ -140,13 +142,16 @@ class Gate:
     async def _paced(self, request: Message, peer: Peer, known: bool) -> Message:
         sender = peer.identity or sender_of(peer.host)
         limits, under_way = self.limits, self.under_way
-        wait = self._requests.take(sender, 1, self.clock())
+        wait = self._requests.take(sender, 1, self.clock(), PAUSE_SECONDS)
         if under_way.of(sender) >= limits.exchanges_per_address or under_way.total >= limits.exchanges:
             wait = max(wait, PATIENCE_SECONDS)
-        if wait:
+        if wait > PAUSE_SECONDS:
             return self._limited(request, peer, known, sender, wait)
         under_way.begin(sender)
         try:
+            if wait:
+                self.counts.delayed += 1
+                await self.sleep(wait)
             answer = await self._ask(request, peer)
             if not known:
                 answer = self._shortened(answer, request, peer)
