@@ -40,6 +40,8 @@ READ: Final = frozenset(
         option.HOP_LIMIT,
     }
 )
+# Successes that say something of what was asked and here was not: a tag, a block.
+UNASKED: Final = frozenset({Code.VALID, Code.CONTINUE})
 PASSED_ON: Final = frozenset({option.LOCATION_PATH, option.LOCATION_QUERY})
 
 
@@ -103,6 +105,8 @@ class CoapOrigin:
             return stored
         if not is_success(first.code):
             raise self._refusal(first)
+        if first.code in UNASKED:
+            raise Refusal(Code.BAD_GATEWAY, "the upstream's answer is to another question", 2)
         passed = []
         for number, value in first.options:
             if number in READ:

@@ -80,8 +80,10 @@ class Representations:
         if failure := self.cache.failure(key, self.clock()):
             self.cache.hits += 1
             raise failure
-        follows = key in self._flights
-        one = await self._flights.join(key, lambda: self._refreshed(key, asked, body, route))
+        # Where a proxy is its own upstream, the question that comes round must not wait for itself.
+        flight = key, asked.hop_limit
+        follows = flight in self._flights
+        one = await self._flights.join(flight, lambda: self._refreshed(key, asked, body, route))
         if not one.freshness.shared and follows:
             # What somebody else was told in private is not ours to tell: ask alone.
             one = await self._timed(asked, body, None, route)
@@ -141,7 +143,7 @@ class Representations:
         get = asked.as_get()
         key = get.cache_key()
         try:
-            now = await self._flights.join(key, lambda: self._refreshed(key, get, b"", route))
+            now = await self._flights.join((key, get.hop_limit), lambda: self._refreshed(key, get, b"", route))
         except Refusal as refusal:
             if refusal.code == Code.NOT_FOUND:
                 raise Refusal(Code.PRECONDITION_FAILED, "there is nothing that could match") from refusal

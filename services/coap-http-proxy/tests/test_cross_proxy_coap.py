@@ -1,0 +1,361 @@
+"""The cross proxy towards CoAP: a stranger's server (aiocoap), and servers that lie, loop, drip and change."""
+
+import asyncio
+import hashlib
+import os
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
+from pathlib import Path
+from typing import Any
+
+import aiocoap
+import aiocoap.resource
+import pytest
+from pydantic import SecretStr
+
+from coap_http_proxy.bootstrap import Proxy
+from coap_http_proxy.settings import ProxySettings
+from coap_http_proxy.testing import CoapClient
+from coap_wire import Block, Code, Message, Options, Type, decode, decode_block, decode_uint, encode, encode_block
+from coap_wire import options as option
+from updraft_local.ports import free_port
+
+LARGE = os.urandom(150_003)
+
+
+@asynccontextmanager
+async def running(folder: Path, allowed: str, **more: Any) -> AsyncIterator[tuple[Proxy, CoapClient]]:
+    values: dict[str, Any] = {
+        "redis_url": SecretStr(""),
+        "port": free_port(),
+        "coap_port": free_port(2),
+        "cache_directory": folder,
+        "allowed_upstreams": allowed,
+        **more,
+    }
+    async with Proxy(ProxySettings(**values)) as proxy:
+        client = await CoapClient.connect(proxy.transport.port)
+        yield proxy, client
+        client.close()
+
+
+def by_uri(uri: str, *more: tuple[int, bytes]) -> Options:
+    return ((option.PROXY_URI, uri.encode()), *more)
+
+
+class Everything(aiocoap.resource.Resource):
+    """Answers any path and method by its own lights; aiocoap cuts and joins the blocks."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.heard: list[aiocoap.Message] = []
+
+    async def render(self, request: aiocoap.Message) -> aiocoap.Message:
+        self.heard.append(request)
+        path, method = "/".join(request.opt.uri_path), request.code.name
+        if path == "large":
+            return aiocoap.Message(code=aiocoap.CONTENT, payload=LARGE, content_format=42, max_age=7)
+        if path == "held":
+            tag = b"theirs"
+            if tag in request.opt.etags:
+                return aiocoap.Message(code=aiocoap.VALID, etag=tag, max_age=9)
+            return aiocoap.Message(code=aiocoap.CONTENT, payload=b"held", etag=tag, max_age=9)
+        if path == "absent":
+            return aiocoap.Message(code=aiocoap.NOT_FOUND, payload=b"/srv/secret/absent")
+        if method == "POST":
+            return aiocoap.Message(code=aiocoap.CREATED, location_path=["new", "1"], location_query=["a=1"])
+        digest = hashlib.sha256(request.payload).hexdigest().encode()
+        return aiocoap.Message(code=aiocoap.CHANGED if method != "FETCH" else aiocoap.CONTENT, payload=digest)
+
+
+class Site(aiocoap.resource.Site):
+    """One resource for all paths."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.everything = Everything()
+
+    async def render_to_pipe(self, request: Any) -> None:
+        await self.everything.render_to_pipe(request)
+
+
+@asynccontextmanager
+async def stranger() -> AsyncIterator[tuple[Everything, str]]:
+    """aiocoap's server and its base URI."""
+    port, site = free_port(), Site()
+    context = await aiocoap.Context.create_server_context(site, bind=("127.0.0.1", port))
+    try:
+        yield site.everything, f"coap://127.0.0.1:{port}"
+    finally:
+        await context.shutdown()
+
+
+@pytest.mark.rfc("7252 5.7.1", "7959 2.4")
+async def test_a_large_answer_of_a_stranger_arrives_byte_equal_and_is_told_again(tmp_path: Path) -> None:
+    async with stranger() as (_, base), running(tmp_path, base) as (proxy, client):
+        for szx in (6, 4):
+            assert await client.fetch("coap2coap", extra=by_uri(f"{base}/large"), szx=szx) == LARGE
+        assert proxy.upstream.stats.bytes == len(LARGE)
+        reply = await client.ask(Code.GET, by_uri(f"{base}/large"))
+        assert reply.uint(option.CONTENT_FORMAT) == 42
+        assert reply.uint(option.MAX_AGE) in range(8)
+        assert reply.uint(option.SIZE2) == len(LARGE)
+
+
+@pytest.mark.rfc("8132 2", "8132 3", "7252 5.8")
+@pytest.mark.parametrize("method", [Code.PUT, Code.FETCH, Code.PATCH, Code.IPATCH])
+@pytest.mark.parametrize("size", [10, 5000])
+async def test_any_method_is_passed_on_with_its_payload_however_large(method: int, size: int, tmp_path: Path) -> None:
+    async with stranger() as (server, base), running(tmp_path, base) as (_, client):
+        body = LARGE[:size]
+        reply = await client.upload(method, by_uri(f"{base}/x?q=1", (option.CONTENT_FORMAT, b"\x2a")), body, szx=5)
+        assert reply.code == (Code.CONTENT if method == Code.FETCH else Code.CHANGED)
+        assert reply.payload == hashlib.sha256(body).hexdigest().encode()
+        heard = server.heard[-1]
+        assert (heard.opt.uri_query, heard.opt.content_format, int(heard.code)) == (("q=1",), 42, method)
+
+
+@pytest.mark.rfc("7252 5.10.7", "7252 5.9.1.1")
+async def test_where_something_was_made_is_passed_back(tmp_path: Path) -> None:
+    async with stranger() as (_, base), running(tmp_path, base) as (_, client):
+        reply = await client.ask(Code.POST, by_uri(f"{base}/list"), b"x")
+        assert (reply.code, reply.location_path) == (Code.CREATED, ("new", "1"))
+        assert reply.options_of(option.LOCATION_QUERY) == (b"a=1",)
+
+
+@pytest.mark.rfc("7252 5.6.2", "7252 5.9.1.3")
+async def test_a_stale_answer_is_checked_by_the_upstreams_own_tag(tmp_path: Path) -> None:
+    async with stranger() as (server, base), running(tmp_path, base) as (proxy, client):
+        now = [0.0]
+        proxy.upstream.representations.clock = proxy.service.cross_proxy.clock = lambda: now[0]
+        first = await client.ask(Code.GET, by_uri(f"{base}/held"))
+        assert (first.option(option.ETAG), first.payload) == (b"theirs", b"held")
+        now[0] += 10
+        again = await client.ask(Code.GET, by_uri(f"{base}/held"))
+        assert (again.code, again.payload, again.uint(option.MAX_AGE)) == (Code.CONTENT, b"held", 9)
+        assert server.heard[-1].opt.etags == (b"theirs",)
+        assert proxy.upstream.stats.bytes == 4
+
+
+@pytest.mark.rfc("8132 2.1")
+async def test_fetches_with_different_payloads_are_different_questions(tmp_path: Path) -> None:
+    async with stranger() as (server, base), running(tmp_path, base) as (_, client):
+        for body in (b"1", b"2", b"1"):
+            reply = await client.ask(Code.FETCH, by_uri(f"{base}/x"), body)
+            assert reply.payload == hashlib.sha256(body).hexdigest().encode()
+        assert len(server.heard) == 2
+
+
+async def test_an_error_of_the_upstream_keeps_its_code_and_loses_its_words(tmp_path: Path) -> None:
+    async with stranger() as (server, base), running(tmp_path, base) as (_, client):
+        for _ in range(2):
+            reply = await client.ask(Code.GET, by_uri(f"{base}/absent"))
+            assert reply.code == Code.NOT_FOUND
+            assert b"secret" not in reply.payload
+        assert len(server.heard) == 1
+
+
+@pytest.mark.rfc("7252 5.7.2")
+async def test_a_name_and_a_path_with_signs_arrive_as_options(tmp_path: Path) -> None:
+    async with stranger() as (server, base):
+        port = base.rpartition(":")[2]
+        named = f"coap://localhost:{port}"
+        async with running(tmp_path, named, private_upstreams="127.0.0.0/8,::1/128") as (_, client):
+            parts = (
+                (option.URI_HOST, b"localhost"),
+                (option.URI_PORT, int(port).to_bytes(2, "big")),
+                (option.URI_PATH, b"a/b"),
+                (option.URI_PATH, "ü".encode()),
+                (option.URI_QUERY, b"x&y"),
+                (option.PROXY_SCHEME, b"coap"),
+            )
+            assert (await client.ask(Code.PUT, parts, b"x")).code == Code.CHANGED
+            heard = server.heard[-1].opt
+            assert (heard.uri_host, heard.uri_path, heard.uri_query) == ("localhost", ("a/b", "ü"), ("x&y",))
+
+
+Say = Callable[[Message], list[Message]]
+
+
+class Scripted(asyncio.DatagramProtocol):
+    """A CoAP server that answers each request with the messages `say` returns."""
+
+    def __init__(self, say: Say) -> None:
+        self.say, self.requests = say, list[Message]()
+        self.transport: Any = None
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        self.transport = transport
+
+    def datagram_received(self, data: bytes, addr: Any) -> None:
+        message = decode(data)
+        if message.code == Code.EMPTY:
+            return
+        self.requests.append(message)
+        for answer in self.say(message):
+            self.transport.sendto(encode(answer), addr)
+
+
+@asynccontextmanager
+async def saying(say: Say) -> AsyncIterator[tuple[Scripted, str]]:
+    transport, server = await asyncio.get_running_loop().create_datagram_endpoint(
+        lambda: Scripted(say), local_addr=("127.0.0.1", 0)
+    )
+    yield server, f"coap://127.0.0.1:{transport.get_extra_info('sockname')[1]}"
+    transport.close()
+
+
+def answer(
+    request: Message, code: int = Code.CONTENT, payload: bytes = b"", *options: tuple[int, bytes]
+) -> list[Message]:
+    ordered = tuple(sorted(options, key=lambda pair: pair[0]))
+    return [Message(Type.ACK, code, request.mid, request.token, ordered, payload)]
+
+
+def asked_block(request: Message) -> Block:
+    return decode_block(request.option(option.BLOCK2) or b"\x06")
+
+
+def endless(request: Message) -> list[Message]:
+    block = asked_block(request)
+    return answer(request, Code.CONTENT, bytes(1024), (option.BLOCK2, encode_block(Block(block.num, True, 6))))
+
+
+def out_of_order(request: Message) -> list[Message]:
+    return answer(request, Code.CONTENT, bytes(1024), (option.BLOCK2, encode_block(Block(3, True, 6))))
+
+
+def half_blocks(request: Message) -> list[Message]:
+    block = asked_block(request)
+    return answer(request, Code.CONTENT, bytes(512), (option.BLOCK2, encode_block(Block(block.num, True, 6))))
+
+
+def forgetful(request: Message) -> list[Message]:
+    block = asked_block(request)
+    more = ((option.BLOCK2, encode_block(Block(0, True, 6))),) if block.num == 0 else ()
+    return answer(request, Code.CONTENT, bytes(1024), *more)
+
+
+def changing(request: Message) -> list[Message]:
+    block = (option.BLOCK2, encode_block(Block(asked_block(request).num, True, 6)))
+    return answer(request, Code.CONTENT, bytes(1024), block, (option.ETAG, os.urandom(4)))
+
+
+def reserved(request: Message) -> list[Message]:
+    return answer(request, Code.CONTENT, b"x", (option.BLOCK2, b"\x07"))
+
+
+def unsafe(request: Message) -> list[Message]:
+    return answer(request, Code.CONTENT, b"x", (2050, b""))
+
+
+def huge(request: Message) -> list[Message]:
+    return answer(request, Code.CONTENT, bytes(40_000))
+
+
+def reset(request: Message) -> list[Message]:
+    return [Message(Type.RST, Code.EMPTY, request.mid)]
+
+
+def waiting_for_more(request: Message) -> list[Message]:
+    return answer(request, Code.CONTINUE)
+
+
+def taking_a_tag_for_granted(request: Message) -> list[Message]:
+    return answer(request, Code.VALID, b"", (option.ETAG, b"x"))
+
+
+@pytest.mark.rfc("7252 5.7.1", "7959 2.4")
+@pytest.mark.parametrize(
+    "lie",
+    [
+        endless,
+        out_of_order,
+        half_blocks,
+        forgetful,
+        changing,
+        reserved,
+        unsafe,
+        huge,
+        reset,
+        waiting_for_more,
+        taking_a_tag_for_granted,
+    ],
+)
+async def test_a_server_that_lies_is_a_bad_gateway_and_fills_nothing(lie: Say, tmp_path: Path) -> None:
+    async with (
+        saying(lie) as (server, base),
+        running(tmp_path, base, max_representation_bytes=30_000) as (proxy, client),
+    ):
+        assert (await client.ask(Code.GET, by_uri(f"{base}/x"))).code == Code.BAD_GATEWAY
+        assert len(server.requests) <= 32
+        assert proxy.upstream.room.taken == 0
+        assert len(proxy.upstream.representations.cache) == 0
+
+
+async def test_a_changed_answer_to_a_post_is_not_asked_for_again(tmp_path: Path) -> None:
+    async with saying(changing) as (server, base), running(tmp_path, base) as (_, client):
+        assert (await client.ask(Code.POST, by_uri(f"{base}/x"), b"x")).code == Code.BAD_GATEWAY
+        assert sum(bool(request.payload) for request in server.requests) == 1
+
+
+@pytest.mark.rfc("7252 5.4.3")
+async def test_options_of_lengths_they_cannot_have_are_ignored(tmp_path: Path) -> None:
+    def odd(request: Message) -> list[Message]:
+        form, age = (option.CONTENT_FORMAT, b"123"), (option.MAX_AGE, b"\xff" * 200)
+        return answer(request, Code.CONTENT, b"x", (option.ETAG, b"e" * 200), form, age)
+
+    async with saying(odd) as (_, base), running(tmp_path, base) as (_, client):
+        reply = await client.ask(Code.GET, by_uri(f"{base}/x"))
+        assert (reply.code, reply.payload, reply.option(option.CONTENT_FORMAT)) == (Code.CONTENT, b"x", None)
+        assert reply.option(option.ETAG) == hashlib.sha256(b"x").digest()[:8]
+
+
+@pytest.mark.rfc("9175 2.3")
+async def test_an_upstream_that_asks_for_an_echo_gets_it(tmp_path: Path) -> None:
+    def careful(request: Message) -> list[Message]:
+        if request.option(option.ECHO) != b"prove it":
+            return answer(request, Code.UNAUTHORIZED, b"", (option.ECHO, b"prove it"))
+        return answer(request, Code.CONTENT, b"welcome")
+
+    async with saying(careful) as (_, base), running(tmp_path, base) as (_, client):
+        assert (await client.ask(Code.GET, by_uri(f"{base}/x"))).payload == b"welcome"
+
+
+@pytest.mark.rfc("7252 5.4.2", "7252 5.7.1", "8768 3")
+async def test_what_is_safe_is_passed_on_both_ways_and_what_is_not_stays(tmp_path: Path) -> None:
+    def telling(request: Message) -> list[Message]:
+        return answer(request, Code.CONTENT, b"x", (2048, b"back"))
+
+    async with saying(telling) as (server, base), running(tmp_path, base) as (_, client):
+        more = ((2048, b"there"), (2049, b"critical"), (option.HOP_LIMIT, b"\x07"), (option.SIZE2, b""))
+        reply = await client.ask(Code.GET, by_uri(f"{base}/x", *more))
+        (heard,) = server.requests
+        assert (heard.option(2048), heard.option(2049), heard.uint(option.HOP_LIMIT)) == (b"there", b"critical", 6)
+        assert heard.option(option.PROXY_URI) is None
+        assert reply.option(2048) == b"back"
+        assert (await client.ask(Code.GET, by_uri(f"{base}/x", (2050, b"")))).code == Code.BAD_OPTION
+        assert len(server.requests) == 1
+
+
+@pytest.mark.rfc("8768 3", "8768 4")
+async def test_a_proxy_that_is_its_own_upstream_finds_the_loop(tmp_path: Path) -> None:
+    port = free_port(2)
+    itself = f"coap://127.0.0.1:{port}"
+    async with running(tmp_path, "", coap_port=port, reverse=f"/loop={itself}/loop") as (proxy, client):
+        reply = await client.ask(Code.GET, ((option.URI_PATH, b"loop"), (option.HOP_LIMIT, b"\x05")))
+        assert reply.code == Code.HOP_LIMIT_REACHED
+        assert reply.payload.count(b"updraft-") >= 3
+        assert proxy.upstream.stats.requests <= 16
+
+
+async def test_coap_with_dtls_and_a_closed_port_are_told_at_once(tmp_path: Path) -> None:
+    port = free_port()
+    bases = f"coap://127.0.0.1:{port},coaps://127.0.0.1:{port}"
+    async with running(tmp_path, bases) as (_, client):
+        reply = await client.ask(Code.GET, by_uri(f"coaps://127.0.0.1:{port}/x"))
+        assert (reply.code, reply.payload) == (Code.BAD_GATEWAY, b"coaps upstreams cannot be asked from here")
+        reply = await client.ask(Code.GET, by_uri(f"coap://127.0.0.1:{port}/x"), seconds=5)
+        assert reply.code == Code.BAD_GATEWAY
+        assert str(port).encode() not in reply.payload
+        assert decode_uint(reply.option(option.MAX_AGE) or b"") == 2
