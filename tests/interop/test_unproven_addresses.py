@@ -1,4 +1,4 @@
-"""Strangers at addresses that may be forged: they get all they ask for, in answers at most thrice as large as the asking.
+"""Strangers at addresses that may be forged: they get all they ask for, in answers of at most thrice what they sent.
 
 Of the six only libcoap's clients know Echo (RFC 9175). The others read, slowly; whoever would change something upstream
 has to show that he is where he says.
