@@ -1,5 +1,6 @@
 """The fast path says exactly what the long way says, or nothing; progress counts without gaps."""
 
+import os
 import secrets
 import time
 from collections.abc import Callable
@@ -12,8 +13,8 @@ from hypothesis import strategies as st
 from coap_http_proxy.blobs import Blob, BlobStore, blob_of
 from coap_http_proxy.fast_path import AnyFastPath, CompiledFastPath, FastPath
 from coap_http_proxy.mapping import requests, uris
-from coap_http_proxy.progress import Counted, Progress, restored, state_of
 from coap_http_proxy.mapping.blocks import sliced
+from coap_http_proxy.progress import Counted, Progress, restored, state_of
 from coap_wire import Block, Code, Message, Type, decode, encode, encode_block
 from coap_wire import options as option
 from coap_wire.testing import hostile_datagrams
@@ -156,10 +157,13 @@ def test_progress_never_goes_back_and_counts_every_byte(kind: str, order: list[i
     st.lists(st.tuples(st.integers(0, 300), st.integers(0, 6), st.floats(0, 9)), max_size=120),
     st.integers(0, 4000),
     st.booleans(),
+    st.integers(0, 1),
 )
-def test_python_and_c_count_alike(blocks: list[tuple[int, int, float]], start: int, resumed: bool) -> None:
+def test_python_and_c_count_alike(blocks: list[tuple[int, int, float]], start: int, resumed: bool, sent: int) -> None:
     size, now = 5000, 0.0
-    python, compiled = (counting(kind, size, offset=start, resumed=resumed) for kind in PATHS)
+    python, compiled = (
+        counting(kind, size, offset=start, bytes_on_air=start * sent, resumed=resumed) for kind in PATHS
+    )
     for num, szx, later in blocks:
         now += later
         offset = num << (szx + 4)
@@ -170,6 +174,15 @@ def test_python_and_c_count_alike(blocks: list[tuple[int, int, float]], start: i
             assert python.cover(num, num + szx) == compiled.cover(num, num + szx)
         assert all(getattr(python, name) == getattr(compiled, name) for name in COUNTED_MORE)
         assert 0 <= python.offset <= size and python.repeated_bytes <= python.bytes_on_air
+
+
+@both
+def test_a_download_that_goes_on_here_is_as_far_as_its_first_block_says(kind: str) -> None:
+    progress = restored(1000, None, PATHS[kind].new_progress)  # type: ignore[attr-defined]
+    for offset in (400, 500):
+        progress.served(offset, 100, 0.0)
+    # Who served the first 400 bytes, and whether by this ticket, nobody noted: they are not counted as sent.
+    assert (progress.offset, progress.bytes_on_air, progress.restarts) == (600, 200, 0)
 
 
 @both
@@ -246,7 +259,7 @@ def test_the_least_recently_used_blob_goes_first(tmp_path) -> None:  # type: ign
         kept.append(store.keep(part, blob.sha256))
         if len(kept) == 2:
             assert store.get(kept[0].sha256) is not None
-            kept[0].last_used += 10
+            os.utime(tmp_path / kept[1].sha256, (1, 1))
     assert store.get(kept[1].sha256) is None
     assert store.get(kept[0].sha256) is not None
 

@@ -169,11 +169,13 @@ async def test_kill_9_in_mid_fetch_leaves_no_half_image_that_would_be_served(
         asking.cancel()
         left = [path.name for path in tmp_path.iterdir()]
         assert len(left) == 1 and left[0].startswith("part-")
+        half = (tmp_path / left[0]).stat().st_size
+        assert 0 < half < len(IMAGE)
         upstream.misbehave = ""
         process = await start()
         try:
-            assert list(tmp_path.iterdir()) == []
             assert await client.fetch("f", token, "a") == IMAGE
+            assert upstream.requests[-1]["range"] == f"bytes={half}-", "what was there is not fetched again"
             assert [path.name for path in tmp_path.iterdir()] == [hashlib.sha256(IMAGE).hexdigest()]
         finally:
             process.terminate()

@@ -187,7 +187,10 @@ void progress_served(struct progress *p, uint64_t offset, uint64_t length, doubl
   p->changed = 1;
   if (p->resumed) {
     p->resumed = 0;
-    if (p->offset < offset && offset < p->size) p->bytes_on_air += progress_cover(p, 0, offset);
+    if (p->offset < offset && offset < p->size) {
+      uint64_t noted = p->bytes_on_air > 0;
+      p->bytes_on_air += progress_cover(p, 0, offset) * noted;
+    }
   }
   if ((int64_t)offset == p->last_offset) {
     p->retransmissions++;

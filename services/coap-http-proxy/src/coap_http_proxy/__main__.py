@@ -4,8 +4,7 @@ import asyncio
 from collections.abc import Sequence
 
 import servicekit
-from coap_http_proxy import cli
-from coap_http_proxy.bootstrap import run
+from coap_http_proxy import bootstrap, cli, workers
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
@@ -13,6 +12,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     settings = cli.settings_from(arguments)
     cli.require_usable(settings)
     servicekit.configure(settings.log_level)
+    run = workers.run if settings.workers > 1 else bootstrap.run
     asyncio.run(run(settings))
 
 

@@ -3,11 +3,14 @@
 import asyncio
 import logging
 import signal
+import socket
+from collections.abc import Awaitable, Callable
 from contextlib import AsyncExitStack
 from functools import partial
 
 import redis.asyncio as redis
 
+from coap_http_proxy import metrics
 from coap_http_proxy.blobs import BlobStore
 from coap_http_proxy.blockwise import Uploads
 from coap_http_proxy.credentials import read_credentials
@@ -22,6 +25,7 @@ from coap_http_proxy.guard import guarded_client, resolve_checked
 from coap_http_proxy.http_face.app import HttpFace, serving
 from coap_http_proxy.mapping import addresses, uris
 from coap_http_proxy.mapping.reverse import parse_routes
+from coap_http_proxy.metrics import Snapshot
 from coap_http_proxy.peers import Peer
 from coap_http_proxy.psk import Keys, read_keys
 from coap_http_proxy.secure import SecureFace
@@ -32,7 +36,7 @@ from coap_http_proxy.upstream import Upstream, UpstreamLimits
 from coap_wire import dotted
 from datagrams import Transport, udp_socket
 from dtls import Limits, Server
-from servicekit import Answer, json_answer, serve
+from servicekit import Answer, Handler, json_answer, serve
 
 logger = logging.getLogger(__name__)
 
@@ -40,10 +44,16 @@ DRAIN_SECONDS = 5.0
 
 
 class Proxy:
-    """All parts of a running proxy; `async with` starts and stops it."""
+    """All parts of a running proxy; `async with` starts and stops it.
 
-    def __init__(self, settings: ProxySettings) -> None:
+    One of several workers serves on the socket it is given, and its parent is the HTTP face; what there may be only one
+    of belongs to number 0.
+    """
+
+    def __init__(self, settings: ProxySettings, opened: socket.socket | None = None, number: int = 0) -> None:
         self.settings = settings
+        self.number = number
+        self.alone = opened is None
         url = settings.redis_url.get_secret_value()
         self.redis: redis.Redis | None = (
             redis.Redis.from_url(url, socket_timeout=5, socket_connect_timeout=5) if url else None
@@ -73,14 +83,14 @@ class Proxy:
         uploads = Uploads(settings.cache_directory, self.upstream.room, settings.max_representation_bytes)
         cross_proxy = CrossProxy(self.upstream.representations, uploads, bases, name)
         self.downloads = Downloads(Tickets(self.redis), self.redis, fast_path(settings.compiled))
-        self.service = ProxyService(self.downloads, self.upstream, cross_proxy, routes)
+        self.service = ProxyService(self.downloads, self.upstream, cross_proxy, routes, self.checks)
         self.gate = Gate(self.service.respond, self.service.shows_ticket, _limits(settings), _echo(settings))
         self.exchanges = Exchanges(self._send, self.gate.respond, settings.ack_delay_seconds, settings.max_exchanges)
         fast = self.downloads.fast_path
-        opened = udp_socket(settings.coap_host, settings.coap_port)
+        opened = opened or udp_socket(settings.coap_host, settings.coap_port)
         self.transport = Transport(opened, fast.answer, self._received, fast.batched)
         self.secure: SecureFace | None = None
-        if settings.dtls_port:
+        if settings.dtls_port and number == 0:
             limits = Limits(sessions=settings.dtls_sessions, idle_seconds=settings.dtls_idle_seconds)
             self.secure = SecureFace(
                 udp_socket(settings.coap_host, settings.dtls_port),
@@ -111,16 +121,17 @@ class Proxy:
             self.transport.send(datagram, (peer.host, peer.port))
 
     async def __aenter__(self) -> "Proxy":
-        handlers = {"/healthz": self.health, "/stats": self.stats, "/metrics": self.metrics}
-        self._http = await serve(handlers, self.settings.host, self.settings.port)
+        if self.alone:
+            faces = handlers(self.snapshot, self.checks)
+            self._http = await serve(faces, self.settings.host, self.settings.port)
         host, port = self.settings.http_to_coap_host, self.settings.http_to_coap_port
-        if port:
+        if port and self.number == 0:
             await self._faces.enter_async_context(serving(self.http_face, host, port, round(DRAIN_SECONDS)))
         self.transport.start()
         if self.secure is not None:
             self.secure.start()
         self._tasks.append(asyncio.create_task(self.downloads.report_for_ever(self.settings.report_seconds)))
-        logger.info("serving blocks", extra={"udp": self.transport.port, "http": self.settings.port})
+        logger.info("serving blocks", extra={"udp": self.transport.port, "worker": self.number})
         return self
 
     async def __aexit__(self, *_: object) -> None:
@@ -141,57 +152,59 @@ class Proxy:
         if self.redis is not None:
             await self.redis.aclose()
 
-    async def health(self) -> Answer:
-        """200 when tickets can be looked up, or when there are none because the proxy runs without Redis."""
+    async def checks(self) -> dict[str, str]:
+        """What is wrong, by part; empty when all is well. Without Redis by choice nothing is wrong with that."""
         try:
             if self.redis is not None:
                 await self.redis.ping()
         except (redis.RedisError, OSError) as error:
-            return json_answer({"status": "error", "checks": {"redis": type(error).__name__}}, 503)
-        return json_answer({"status": "ok"})
+            return {"redis": type(error).__name__}
+        return {}
 
-    async def stats(self) -> Answer:
-        """Counters since the start; bytes are payload bytes."""
-        fast, up = self.downloads.fast_path, self.upstream.stats
-        return json_answer(
-            {
-                "blocks": fast.blocks,
-                "bytesOnAir": fast.bytes_on_air,
-                "upstreamRequests": up.requests,
-                "upstreamBytes": up.bytes,
-                "upstreamFailures": up.failures,
-                "datagrams": self.transport.received,
-                "malformed": self.exchanges.malformed,
-                "duplicates": self.exchanges.duplicates,
-                "waiting": self.exchanges.waiting,
-                "downloads": len(self.downloads.open),
-                "answers": {dotted(code): count for code, count in sorted(self.service.answers.items())},
-            }
-        )
+    async def snapshot(self) -> Snapshot:
+        """What was counted since the start (metrics.ROWS says what it is)."""
+        fast, up, downloads = self.downloads.fast_path, self.upstream.stats, self.downloads
+        seen = downloads.seen()
+        return {
+            "requests": fast.blocks - downloads.long_way + sum(self.service.answers.values()),
+            "answers": {dotted(code): count for code, count in sorted(self.service.answers.items())},
+            "blocks": fast.blocks,
+            "bytesOnAir": fast.bytes_on_air,
+            "blocksPerSecond": round(downloads.blocks_per_second),
+            "retransmissions": seen.retransmissions,
+            "restarts": seen.restarts,
+            "rttSecondsSum": round(seen.rtt_sum, 6),
+            "rttCount": seen.rtt_count,
+            "artifactHits": up.artifact_hits,
+            "cacheHits": self.upstream.representations.cache.hits,
+            "upstreamRequests": up.requests,
+            "upstreamBytes": up.bytes,
+            "upstreamFailures": up.failures,
+            "datagrams": self.transport.received,
+            "malformed": self.exchanges.malformed,
+            "duplicates": self.exchanges.duplicates,
+            "waiting": self.exchanges.waiting,
+            "downloads": len(downloads.open),
+            "httpToCoap": {str(status): count for status, count in self.http_face.statuses.items()},
+        }
 
-    async def metrics(self) -> Answer:
-        """The same in Prometheus' text format."""
-        fast, up = self.downloads.fast_path, self.upstream.stats
-        lines = [
-            f"coap_proxy_blocks_total {fast.blocks}",
-            f"coap_proxy_sent_bytes_total {fast.bytes_on_air}",
-            f"coap_proxy_upstream_requests_total {up.requests}",
-            f"coap_proxy_upstream_bytes_total {up.bytes}",
-            f"coap_proxy_upstream_failures_total {up.failures}",
-            f"coap_proxy_malformed_total {self.exchanges.malformed}",
-            f"coap_proxy_duplicates_total {self.exchanges.duplicates}",
-            f"coap_proxy_exchanges_waiting {self.exchanges.waiting}",
-            f"coap_proxy_downloads {len(self.downloads.open)}",
-        ]
-        lines += [
-            f'coap_proxy_answers_total{{code="{dotted(code)}"}} {count}'
-            for code, count in sorted(self.service.answers.items())
-        ]
-        lines += [
-            f'coap_proxy_http_to_coap_total{{status="{status}"}} {count}'
-            for status, count in sorted(self.http_face.statuses.items())
-        ]
-        return 200, "text/plain; version=0.0.4", ("\n".join(lines) + "\n").encode()
+
+def handlers(
+    snapshot: Callable[[], Awaitable[Snapshot]], checks: Callable[[], Awaitable[dict[str, str]]]
+) -> dict[str, Handler]:
+    """The HTTP face: health (200 when nothing is wrong), the counts as JSON, and as Prometheus wants them."""
+
+    async def health() -> Answer:
+        wrong = await checks()
+        return json_answer({"status": "error", "checks": wrong}, 503) if wrong else json_answer({"status": "ok"})
+
+    async def stats() -> Answer:
+        return json_answer(await snapshot())
+
+    async def told() -> Answer:
+        return 200, "text/plain; version=0.0.4", metrics.prometheus(await snapshot()).encode()
+
+    return {"/healthz": health, "/stats": stats, "/metrics": told}
 
 
 def _limits(settings: ProxySettings) -> GateLimits:

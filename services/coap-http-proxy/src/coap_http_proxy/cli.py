@@ -47,6 +47,7 @@ OPTIONS: Final = (
     Option("--reverse", ("reverse",), "/PREFIX=URL", many=True),
     Option("--cache", ("cache_directory",), "DIR"),
     Option("--redis", ("redis_url",), "URL"),
+    Option("--workers", ("workers",), "N"),
     Option("--log-level", ("log_level",), "LEVEL"),
 )
 

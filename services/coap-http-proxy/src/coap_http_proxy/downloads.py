@@ -12,8 +12,7 @@ import logging
 import secrets
 import time
 import uuid
-from collections.abc import Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any, Final
 
 import redis.asyncio as redis
@@ -59,7 +58,8 @@ class Download:
     """A ticket in use. `told` is its state, and `told_at` the time (monotonic), of the last report.
 
     `short_name` is what the fast path knows it by: the ticket's token, or, when that is bound to an identity, twelve
-    random characters, which no request on the wire can name.
+    random characters, which no request on the wire can name. `blob` is what it is served from since the first block:
+    held until its end, so that a cache too small for all that is in use does not fetch one image for each block.
     """
 
     ticket: Ticket
@@ -67,11 +67,12 @@ class Download:
     told: dict[str, int]
     told_at: float
     short_name: str
+    blob: Blob | None = None
 
 
 @dataclass
-class Gone:
-    """What was counted of tickets that are forgotten, so that sums of all downloads never fall."""
+class Seen:
+    """What was counted over several tickets."""
 
     retransmissions: int = 0
     restarts: int = 0
@@ -94,7 +95,11 @@ class Downloads:
     client: "redis.Redis | None"
     fast_path: AnyFastPath
     open: dict[str, Download] = field(default_factory=dict)
-    gone: Gone = field(default_factory=Gone)
+    # Of tickets that are forgotten: so sums of all never fall.
+    gone: Seen = field(default_factory=Seen)
+    # Blocks that did not take the fast path, and how many a second were served of late.
+    long_way: int = 0
+    blocks_per_second: float = 0.0
     _swept: float = field(default_factory=time.monotonic)
 
     async def find(self, token: str, peer: Peer) -> Download:
@@ -124,7 +129,7 @@ class Downloads:
             # Not 4.04: the device would give up although its ticket may be good in a minute.
             raise Refusal(Code.SERVICE_UNAVAILABLE, "tickets cannot be looked up now") from error
         if found is None:
-            raise Refusal(Code.NOT_FOUND, "no such ticket, or it has expired")
+            raise Refusal(Code.NOT_FOUND, NO_TICKET)
         if (download := self.open.get(token)) is not None:  # somebody else asked meanwhile
             return download
         ticket, state = found
@@ -144,11 +149,13 @@ class Downloads:
 
     def ready(self, download: Download, blob: Blob) -> None:
         """The ticket's blob may be served: from now on by the fast path."""
+        download.blob = blob
         if self.open.get(download.ticket.token) is download:
             self.fast_path.admit(download.short_name, blob, download.progress)
 
     def served(self, download: Download, offset: int, length: int) -> None:
         """Note a block that went the long way."""
+        self.long_way += 1
         self.fast_path.blocks += 1
         self.fast_path.bytes_on_air += length
         download.progress.served(offset, length, time.monotonic())
@@ -161,8 +168,12 @@ class Downloads:
 
     async def report_for_ever(self, seconds: float) -> None:
         """Report progress once per `seconds`, and forget tickets that are gone."""
+        at, blocks = time.monotonic(), self.fast_path.blocks
         while True:
             await asyncio.sleep(seconds)
+            now, before = time.monotonic(), blocks
+            blocks = self.fast_path.blocks
+            self.blocks_per_second, at = (blocks - before) / max(now - at, 0.001), now
             try:
                 await self.report()
                 if time.monotonic() - self._swept >= SWEEP_SECONDS:
@@ -212,8 +223,12 @@ class Downloads:
             if not there:
                 self.forget(download.ticket.token)
 
-    def __iter__(self) -> Iterator[Download]:
-        return iter(self.open.values())
+    def seen(self) -> Seen:
+        """What was counted over all tickets since the start."""
+        total = replace(self.gone)
+        for download in self.open.values():
+            total.add(download.progress)
+        return total
 
 
 def _report_of(download: Download) -> tuple[dict[str, int], str]:

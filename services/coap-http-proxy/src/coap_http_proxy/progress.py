@@ -46,7 +46,7 @@ class Progress:
     bytes_on_air: int = 0
     repeated_bytes: int = 0
     restarts: int = 0
-    # An earlier process counted up to `offset` and may have served more than it could note.
+    # Earlier processes counted up to `offset` and may have served more than they could note.
     resumed: bool = False
     retransmissions: int = 0
     rtt_count: int = 0
@@ -67,8 +67,10 @@ class Progress:
         if self.resumed:
             self.resumed = False
             if self.offset < offset < self.size:
-                # A client asks for a block when it has those before: the gap was served, unnoted.
-                self.bytes_on_air += self.cover(0, offset)
+                # A client asks for a block when it has those before. The gap was served by a process that could not
+                # note it any more; or, when none noted anything, by ticket or without one, nobody knows.
+                noted = self.bytes_on_air > 0
+                self.bytes_on_air += self.cover(0, offset) * noted
         if offset == self.last_offset:
             self.retransmissions += 1
             self.timed = False
@@ -122,10 +124,10 @@ def state_of(progress: Counted) -> dict[str, int]:
 def restored(size: int, state: dict[str, Any] | None, new: Callable[..., Counted] = Progress) -> Counted:
     """Progress as an earlier process left it; anything odd in the state starts from nothing."""
     if not state or state.get("size") != size:
-        return new(size)
+        return new(size, resumed=True)
     numbers = [state.get(key) for key in ("offset", "bytesOnAir", "repeatedBytes", "restarts")]
     # C counts in 64 bits.
     if not all(isinstance(number, int) and 0 <= number < 1 << 63 for number in numbers):
-        return new(size)
+        return new(size, resumed=True)
     offset, on_air, repeated, restarts = (int(number) for number in numbers if isinstance(number, int))
     return new(size, min(offset, size), on_air, repeated, restarts, resumed=True)

@@ -95,6 +95,7 @@ class ProxySettings(BaseSettings):
         description="Key of the Echo values by which senders prove their address; unset: drawn anew at each start",
     )
     report_seconds: float = Field(1.0, gt=0, description="How often progress is reported")
+    workers: int = Field(1, ge=1, le=64, description="Processes that serve the CoAP port together")
     compiled: bool = Field(True, description="Use the compiled fast path where it was built; false: pure Python")
     http_to_coap_host: str = Field("127.0.0.1", description="Address of the HTTP-to-CoAP face (RFC 8075)")
     http_to_coap_port: int = Field(

@@ -23,6 +23,7 @@ class UpstreamStats:
     requests: int = 0
     bytes: int = 0
     failures: int = 0
+    artifact_hits: int = 0
 
 
 @dataclass
