@@ -6,7 +6,7 @@ import pytest
 
 from dtls import Limits, Psk, Server
 from dtls.suites import SUITES, Suite
-from dtls.testing import Client, Wire, listen_in, lose_once
+from dtls.testing import Client, Wire, lose_once
 from dtls.wire import records
 
 HOME = ("192.0.2.1", 40000)
@@ -18,7 +18,7 @@ def wire(**limits: float) -> Wire:
     return Wire(Server(Limits(**limits)), {"device": Psk(KEY, "controller")})  # type: ignore[arg-type]
 
 
-@pytest.mark.rfc("7252 9.1.3.1", "7925 4.2")
+@pytest.mark.rfc("7252-9.1.3.1-a", "7925 4.2")
 @pytest.mark.parametrize("suite", SUITES, ids=lambda suite: suite.openssl)
 def test_device_with_the_right_key_talks_both_ways(suite: Suite) -> None:
     line = wire()
@@ -63,7 +63,7 @@ def test_identity_that_cannot_be_shown_is_never_looked_up(identity: str) -> None
     assert not line.wanted
 
 
-@pytest.mark.rfc("6347 4.2.1")
+@pytest.mark.rfc("6347-4.2.1-a")
 def test_nothing_is_kept_of_a_hello_without_a_cookie_and_its_answer_is_smaller() -> None:
     line = wire()
     for number in range(200):
@@ -74,13 +74,13 @@ def test_nothing_is_kept_of_a_hello_without_a_cookie_and_its_answer_is_smaller()
     assert line.server.half_open == 0
 
 
-@pytest.mark.rfc("6347 4.2.1")
+@pytest.mark.rfc("6347-4.2.1-b")
 @pytest.mark.parametrize(
     ("address", "later", "counts"),
     [
         (HOME, 0.0, True),
         (HOME, 59.0, True),
-        (HOME, 200.0, False),
+        (HOME, 125.0, False),
         (("192.0.2.1", 1), 0.0, False),
         (("192.0.2.9", 40000), 0.0, False),
     ],
@@ -126,7 +126,7 @@ def test_key_for_another_identity_than_was_asked_for_is_not_taken() -> None:
     assert client.connected
 
 
-@pytest.mark.rfc("6347 4.2.4")
+@pytest.mark.rfc("6347-4.2.4-a")
 def test_lost_flight_of_the_server_is_sent_again() -> None:
     line = wire()
     line.lose, lost = lose_once(lambda datagram, up: not up and len(datagram) > 60)
@@ -140,7 +140,7 @@ def test_lost_flight_of_the_server_is_sent_again() -> None:
     assert len(line.sent) == 4
 
 
-@pytest.mark.rfc("6347 4.2.4")
+@pytest.mark.rfc("6347-4.2.4-b", "6347-4.1-a")
 def test_lost_last_flight_is_repeated_when_the_client_repeats_its_own() -> None:
     line = wire()
     line.lose, lost = lose_once(lambda datagram, up: not up and datagram[0] == 20)
@@ -162,18 +162,22 @@ def test_lost_last_flight_is_repeated_when_the_client_repeats_its_own() -> None:
     assert records(answer)[0].sequence > max(numbers)
 
 
-def test_after_the_first_answer_openssl_may_not_number_another_record() -> None:
+@pytest.mark.rfc("6347-4.1-a")
+def test_once_we_number_records_ourselves_openssl_may_not_send_another_one() -> None:
     line = wire()
-    line.lose, heard = listen_in()
+    line.lose, lost = lose_once(lambda datagram, up: not up and datagram[0] == 20)
     client = line.connect(Client("device", KEY), HOME)
-    assert client.connected
+    assert lost
     assert line.server.seal(b"unasked", line.opened[0]) is not None
-    before = len(line.sent)
-    line.to_server([heard[-1]], HOME)  # the client's last flight once more
+    before, repeated, deadline = len(line.sent), list[bytes](), time.monotonic() + 10
+    while not repeated and time.monotonic() < deadline:
+        time.sleep(0.01)
+        repeated = client.repeat()
+    line.to_server(repeated, HOME)  # OpenSSL would answer with a number that was used
     assert len(line.sent) == before
 
 
-@pytest.mark.rfc("6347 4.2.8")
+@pytest.mark.rfc("6347-4.2.8-a", "6347-4.2.8-b")
 def test_device_that_rebooted_gets_a_new_session_and_the_old_one_lives_until_then() -> None:
     line = wire()
     old = line.connect(Client("device", KEY), HOME)

@@ -70,6 +70,7 @@ def test_identity_in_one_piece_is_read_at_once() -> None:
     assert wire.IdentityReader().read(one) == b"urn:dev:1"
 
 
+@pytest.mark.rfc("6347-4.2.3-a")
 @pytest.mark.parametrize("order", [(0, 1, 2), (2, 1, 0), (1, 0, 0, 2, 1), (2, 2, 0, 1)])
 def test_identity_in_pieces_is_read_when_the_last_one_is_there_in_any_order(order: tuple[int, ...]) -> None:
     message = key_exchange(b"a-very-long-endpoint-name")

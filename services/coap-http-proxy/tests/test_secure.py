@@ -104,7 +104,7 @@ async def test_there_is_no_dtls_unless_a_port_is_named(redis_url: str, tmp_path:
         assert proxy.secure is None
 
 
-@pytest.mark.rfc("7252 9.1.3.1")
+@pytest.mark.rfc("7252-9.1.3.1-a")
 @pytest.mark.parametrize("szx", [6, 5, 2])
 async def test_image_arrives_byte_equal_over_dtls(
     szx: int, redis_url: str, store: "redis.Redis", tmp_path: Path
@@ -199,6 +199,7 @@ async def test_who_cannot_prove_an_identity_gets_no_session_and_no_word(
         assert (await SecureClient.shake(proxy, "device")).tls.connected
 
 
+@pytest.mark.rfc("7252-9.1.1-a")
 async def test_plain_coap_on_the_secure_port_is_not_answered(
     redis_url: str, store: "redis.Redis", tmp_path: Path
 ) -> None:
@@ -212,7 +213,7 @@ async def test_plain_coap_on_the_secure_port_is_not_answered(
         plain.close()
 
 
-@pytest.mark.rfc("7252 9.1.1")
+@pytest.mark.rfc("7252-9.1.1-b", "7252-9.1.2-a")
 async def test_late_answer_is_not_sent_on_the_session_that_came_after(
     redis_url: str, store: "redis.Redis", tmp_path: Path
 ) -> None:

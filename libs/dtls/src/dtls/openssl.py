@@ -23,10 +23,7 @@ _FFI: Final[Any] = _BINDING.ffi
 _DTLS_1_2: Final = 0xFEFD
 _SERVER_CALLBACK: Final = "unsigned int (*)(SSL *, const char *, unsigned char *, unsigned int)"
 
-# What a peer with a proven address may send before its handshake is over: a flight of three, repeated a few times.
-MAX_HANDSHAKE_DATAGRAMS: Final = 64
-# OpenSSL keeps records of the next epoch, each in a buffer of 16 KiB.
-MAX_EARLY_RECORDS: Final = 4
+# Datagrams of a peer whose key is being looked up.
 MAX_PARKED_DATAGRAMS: Final = 4
 READ_BYTES: Final = 16 << 10
 
@@ -58,15 +55,15 @@ def psk_context(suites: tuple[Suite, ...] = SUITES) -> SSL.Context:
     return context
 
 
-def offer_psk(context: SSL.Context, key_of: Callable[[bytes], bytes | None]) -> Any:
-    """Make a server's context ask `key_of` for an identity's key. The result must live as long as the context."""
+def offer_psk(context: SSL.Context, key: Callable[[], bytes | None]) -> Any:
+    """Make a server's context ask for the key of whom it hears. The result must live as long as the context."""
 
-    def callback(_: Any, identity: Any, target: Any, room: int) -> int:
-        key = None if identity == _FFI.NULL else key_of(_FFI.string(identity))
-        if key is None or len(key) > room:
+    def callback(_: Any, _identity: Any, target: Any, room: int) -> int:
+        found = key()
+        if found is None or len(found) > room:
             return 0
-        _FFI.memmove(target, key, len(key))
-        return len(key)
+        _FFI.memmove(target, found, len(found))
+        return len(found)
 
     held = _FFI.callback(_SERVER_CALLBACK, callback, error=0)
     _LIB.SSL_CTX_set_psk_server_callback(context._context, held)
@@ -92,8 +89,6 @@ class Handshake:
         self._key: bytes | None = None
         self._reader = IdentityReader()
         self._parked: list[list[Record]] = []
-        self._datagrams = 0
-        self._early = 0
         # The number the next record of ours in epoch 1 has to have: OpenSSL has used those before.
         self._next_sequence = 0
 
@@ -102,16 +97,14 @@ class Handshake:
         """Whether it cannot go on before `provide`."""
         return self.identity is not None and self._key is None
 
-    def key_for(self, identity: bytes) -> bytes | None:
-        """What OpenSSL's callback gets: the key that was provided for exactly this identity."""
-        return self._key if identity == self.identity else None
+    @property
+    def key(self) -> bytes | None:
+        """What was provided. Whatever identity OpenSSL read, a Finished made with this key proves ours."""
+        return self._key
 
     def receive(self, arrived: list[Record], feed: Callable[["Handshake"], None]) -> bytes:
         """Take the records of one datagram; returns what OpenSSL wants sent, a run of records."""
-        self._datagrams += 1
-        self._early += 0 if self.done else sum(record.epoch > 0 for record in arrived)
-        too_much = self._datagrams > MAX_HANDSHAKE_DATAGRAMS or self._early > MAX_EARLY_RECORDS
-        if self.dead or too_much or not all(map(is_bounded, arrived)):
+        if self.dead or not all(map(is_bounded, arrived)):
             return b""
         if self.identity is None:
             for record in arrived:
@@ -201,7 +194,7 @@ class Listener:
         self._context = psk_context(suites)
         self._context.set_cookie_generate_callback(lambda _: self._cookies.make(*self._asking))
         self._context.set_cookie_verify_callback(lambda _, cookie: self._cookies.holds(cookie, *self._asking))
-        self._held = offer_psk(self._context, self._key_of)
+        self._held = offer_psk(self._context, self._key)
         self._spare = self._connection()
 
     def _connection(self) -> SSL.Connection:
@@ -210,8 +203,8 @@ class Listener:
         connection.set_ciphertext_mtu(self._mtu)
         return connection
 
-    def _key_of(self, identity: bytes) -> bytes | None:
-        return None if self._handshake is None else self._handshake.key_for(identity)
+    def _key(self) -> bytes | None:
+        return None if self._handshake is None else self._handshake.key
 
     def hello(self, raw: bytes, client_random: bytes, address: Address, now: float) -> tuple[bytes, Handshake | None]:
         """Answer one record with a ClientHello: what is to be sent, and the handshake when the cookie was right."""
