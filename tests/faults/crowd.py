@@ -9,7 +9,7 @@ from collections import Counter
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 
-from coap_wire import Block, Code, Message, decode_block, dotted, encode_block, szx_for
+from coap_wire import Block, Code, Message, Options, decode_block, dotted, encode_block, szx_for
 from coap_wire import options as option
 from softdevice.coap_endpoint import CoapEndpoint, Transmission, Unanswered
 
@@ -32,6 +32,8 @@ class Device:
     path: tuple[str, ...]
     image: bytes
     delay_seconds: float = 0.0
+    # Further options of each request: one the fast path does not know sends it the long way round.
+    further: Options = ()
     offset: int = 0
     asked: Counter[int] = field(default_factory=Counter)
     refused: Counter[str] = field(default_factory=Counter)
@@ -59,9 +61,8 @@ class Device:
                 path = tuple((option.URI_PATH, part.encode()) for part in self.path)
                 self.asked[number] += 1
                 try:
-                    answer = await endpoint.request(
-                        ("127.0.0.1", self.port), Code.GET, (*path, (option.BLOCK2, block), (option.SIZE2, b""))
-                    )
+                    options = (*path, (option.BLOCK2, block), (option.SIZE2, b""), *self.further)
+                    answer = await endpoint.request(("127.0.0.1", self.port), Code.GET, options)
                 except Unanswered:
                     self.unanswered += 1
                     continue

@@ -15,6 +15,7 @@ import pytest
 from crowd import Crowd, Device, all_of
 from upstream import PIECE_BYTES, FrailUpstream
 
+from coap_wire import options as option
 from softdevice import images
 from updraft_local.alone import LoneProxy
 
@@ -46,10 +47,12 @@ async def running(
         upstream.die()
 
 
-def crowd_of(proxy: LoneProxy, url: str, image: bytes, count: int = DEVICES) -> Crowd:
+def crowd_of(
+    proxy: LoneProxy, url: str, image: bytes, count: int = DEVICES, delay_seconds: float = LINK_DELAY_SECONDS
+) -> Crowd:
     """Devices with a ticket each."""
     tokens = [proxy.ticket(url, image, f"device-{number}") for number in range(count)]
-    return Crowd([Device(proxy.coap, ("f", token, "fw.bin"), image, LINK_DELAY_SECONDS) for token in tokens])
+    return Crowd([Device(proxy.coap, ("f", token, "fw.bin"), image, delay_seconds) for token in tokens])
 
 
 def require_honest_progress(proxy: LoneProxy, crowd: Crowd) -> None:
@@ -186,6 +189,26 @@ async def test_a_full_disk_stops_nobody_who_downloads_and_ends_with_it(tmp_path:
         assert set(all_of(device.refused for device in second.devices)) == {"5.03"}
         kept = {path.name: path.read_bytes() for path in disk.iterdir()}
         assert {name: hashlib.sha256(data).hexdigest() for name, data in kept.items()} == {name: name for name in kept}
+
+
+async def test_a_cache_that_is_too_small_for_two_images_serves_both_to_their_ends(tmp_path: Path) -> None:
+    """The second one takes the first one's room; who still downloads that, the long way too, is served on."""
+    files = {"/first": os.urandom(600_000), "/second": os.urandom(600_000)}
+    upstream = FrailUpstream(files)
+    async with running(tmp_path, upstream, CACHE_BYTES=str(1 << 20)) as proxy:
+        first, second = (crowd_of(proxy, upstream.url(path), data, 10, 0.0) for path, data in files.items())
+        for device in (*first.devices[:5], *second.devices[:5]):
+            device.further = ((option.URI_PORT, proxy.coap.to_bytes(2, "big")),)
+        first.start()
+        await first.until_share(0.2)
+        second.start()
+        await first.finish(60)
+        await second.finish(60)
+        for crowd in (first, second):
+            crowd.require_no_refusal()
+        assert upstream.sent == sum(len(data) for data in files.values())
+        kept = {path.name for path in proxy.blocks.iterdir()}
+        assert hashlib.sha256(files["/first"]).hexdigest() not in kept, "the first had to go"
 
 
 def fill(path: Path) -> None:

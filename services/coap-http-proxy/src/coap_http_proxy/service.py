@@ -75,7 +75,7 @@ class ProxyService:
 
     async def _firmware(self, request: Message, token: str, block: Block, peer: Peer) -> Message:
         download = await self.downloads.find(token, peer)
-        blob = await self.upstream.artifact(download.ticket)
+        blob = download.blob or await self.upstream.artifact(download.ticket)
         self.downloads.ready(download, blob)
         answer = sliced(request, blob, block)
         if answer.code == Code.CONTENT:
