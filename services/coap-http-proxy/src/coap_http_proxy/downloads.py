@@ -68,7 +68,6 @@ class Download:
     told_at: float
     short_name: str
     blob: Blob | None = None
-    blob: Blob | None = None
 
 
 @dataclass
@@ -150,7 +149,6 @@ class Downloads:
 
     def ready(self, download: Download, blob: Blob) -> None:
         """The ticket's blob may be served: from now on by the fast path."""
-        download.blob = blob
         download.blob = blob
         if self.open.get(download.ticket.token) is download:
             self.fast_path.admit(download.short_name, blob, download.progress)
