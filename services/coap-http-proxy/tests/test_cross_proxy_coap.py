@@ -183,6 +183,7 @@ class Scripted(asyncio.DatagramProtocol):
     def __init__(self, say: Say) -> None:
         self.say, self.requests = say, list[Message]()
         self.transport: Any = None
+        self.sender: Any = None
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         self.transport = transport
@@ -192,8 +193,13 @@ class Scripted(asyncio.DatagramProtocol):
         if message.code == Code.EMPTY:
             return
         self.requests.append(message)
+        self.sender = addr
         for answer in self.say(message):
             self.transport.sendto(encode(answer), addr)
+
+    def acknowledge(self, request: Message) -> None:
+        """An empty ACK to whoever asked last."""
+        self.transport.sendto(encode(Message(Type.ACK, Code.EMPTY, request.mid)), self.sender)
 
 
 @asynccontextmanager
@@ -359,3 +365,90 @@ async def test_coap_with_dtls_and_a_closed_port_are_told_at_once(tmp_path: Path)
         assert reply.code == Code.BAD_GATEWAY
         assert str(port).encode() not in reply.payload
         assert decode_uint(reply.option(option.MAX_AGE) or b"") == 2
+
+
+@pytest.mark.rfc("7252 5.4.1")
+async def test_a_critical_option_nobody_here_knows_spoils_an_answer(tmp_path: Path) -> None:
+    async with (
+        saying(lambda request: answer(request, Code.CONTENT, b"x", (2049, b""))) as (_, base),
+        running(tmp_path, base) as (_, client),
+    ):
+        assert (await client.ask(Code.GET, by_uri(f"{base}/x"))).code == Code.BAD_GATEWAY
+
+
+@pytest.mark.rfc("7252 5.6")
+async def test_a_success_nobody_here_knows_is_passed_on_and_not_kept(tmp_path: Path) -> None:
+    strange = 2 << 5 | 30
+    async with (
+        saying(lambda request: answer(request, strange, b"x", (option.MAX_AGE, b"\x3c"))) as (server, base),
+        running(tmp_path, base) as (_, client),
+    ):
+        for count in (1, 2):
+            assert (await client.ask(Code.GET, by_uri(f"{base}/x"))).code == strange
+            assert len(server.requests) == count
+
+
+@pytest.mark.rfc("7252 5.10.7", "7252 5.9.1.1")
+async def test_where_something_was_made_is_asked_for_again(tmp_path: Path) -> None:
+    count = iter(range(9))
+
+    def making(request: Message) -> list[Message]:
+        if request.code == Code.POST:
+            return answer(request, Code.CREATED, b"", (option.LOCATION_PATH, b"a"), (option.LOCATION_PATH, b"b"))
+        return answer(request, Code.CONTENT, b"%d" % next(count), (option.MAX_AGE, b"\x3c"))
+
+    async with saying(making) as (_, base), running(tmp_path, base) as (_, client):
+        for told in (b"0", b"0"):
+            assert (await client.ask(Code.GET, by_uri(f"{base}/a/b"))).payload == told
+        await client.ask(Code.POST, by_uri(f"{base}/list"), b"new")
+        assert (await client.ask(Code.GET, by_uri(f"{base}/a/b"))).payload == b"1"
+
+
+@pytest.mark.rfc("8516 4")
+async def test_a_post_told_to_wait_is_not_passed_on_before_its_time(tmp_path: Path) -> None:
+    async with (
+        saying(lambda request: answer(request, Code.TOO_MANY_REQUESTS, b"", (option.MAX_AGE, b"\x1e"))) as (
+            server,
+            base,
+        ),
+        running(tmp_path, base) as (proxy, client),
+    ):
+        now = [0.0]
+        proxy.upstream.representations.clock = lambda: now[0]
+        for at, left, asked in ((0.0, 30, 1), (20.0, 10, 1), (31.0, 30, 2)):
+            now[0] = at
+            reply = await client.ask(Code.POST, by_uri(f"{base}/x"), b"again")
+            assert (reply.code, reply.uint(option.MAX_AGE)) == (Code.TOO_MANY_REQUESTS, left)
+            assert len(server.requests) == asked
+
+
+@pytest.mark.rfc("7252 4.7")
+async def test_one_message_at_a_time_waits_for_a_servers_acknowledgement(tmp_path: Path) -> None:
+    waiting: list[Message] = []
+
+    def silent(request: Message) -> list[Message]:
+        waiting.append(request)
+        return []
+
+    async with saying(silent) as (server, base), running(tmp_path, base) as (_, client):
+        for number in range(3):
+            request = Message(Type.CON, Code.GET, number, b"%d" % number, by_uri(f"{base}/{number}"))
+            client.send_raw(encode(request))
+        for count in (1, 2, 3):
+            async with asyncio.timeout(5):
+                while len(waiting) < count:
+                    await asyncio.sleep(0.01)
+            await asyncio.sleep(0.05)
+            assert len(waiting) == count
+            # An empty ACK is enough: the answer may come whenever it likes.
+            server.acknowledge(waiting[-1])
+
+
+async def test_small_answers_to_posts_push_nothing_out_of_the_cache(tmp_path: Path) -> None:
+    async with (
+        saying(lambda request: answer(request, Code.CHANGED, b"ok")) as (_, base),
+        running(tmp_path, base) as (proxy, client),
+    ):
+        for _ in range(3):
+            assert (await client.ask(Code.POST, by_uri(f"{base}/x"), b"1")).payload == b"ok"
+        assert len(proxy.upstream.representations.cache) == 0

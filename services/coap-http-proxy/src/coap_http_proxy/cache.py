@@ -41,6 +41,8 @@ class Representation:
     fresh_until: float = 0.0
     used_at: float = 0.0
     uri: str = ""
+    # Where something was made or changed besides, absolute.
+    location: str = ""
 
     @property
     def size(self) -> int:

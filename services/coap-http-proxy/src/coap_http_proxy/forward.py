@@ -72,7 +72,8 @@ class CrossProxy:
     async def _asked(
         self, request: Message, asked: Question, body: Body, peer: Peer, block: Block, what: Proxied
     ) -> Message:
-        one = await self.representations.answer(asked, body, peer, block, what.route)
+        in_blocks = request.option(option.BLOCK1) is not None
+        one = await self.representations.answer(asked, body, peer, block, what.route, in_blocks=in_blocks)
         return self._cut(request, one, block)
 
     def _cut(self, request: Message, one: Representation, block: Block) -> Message:

@@ -34,7 +34,8 @@ class BadAnswer(Exception):
 class Endpoint(asyncio.DatagramProtocol):
     """A connected socket that asks one question at a time."""
 
-    def __init__(self) -> None:
+    def __init__(self, turn: asyncio.Lock) -> None:
+        self._turn = turn
         self._transport: asyncio.DatagramTransport | None = None
         self._mid = random.randrange(0x10000)
         self._asked: Message | None = None
@@ -97,7 +98,8 @@ class Endpoint(asyncio.DatagramProtocol):
         self._acknowledged.clear()
         self._answer = asyncio.get_running_loop().create_future()
         try:
-            await self._until_acknowledged(self._asked, self._answer)
+            async with self._turn:
+                await self._until_acknowledged(self._asked, self._answer)
             return await self._answer
         finally:
             self._answer.cancel()
@@ -125,10 +127,14 @@ class Endpoint(asyncio.DatagramProtocol):
 
 
 @asynccontextmanager
-async def endpoint(address: tuple[str, int]) -> AsyncIterator[Endpoint]:
-    """A client of the CoAP server at an IP address and UDP port; raises OSError when there is no route."""
+async def endpoint(address: tuple[str, int], turn: asyncio.Lock) -> AsyncIterator[Endpoint]:
+    """A client of the CoAP server at an IP address and UDP port; raises OSError when there is no route.
+
+    `turn` is held while a message waits for its acknowledgement: clients of one server share it, and so keep to
+    NSTART = 1 (RFC 7252 section 4.7). A separate response keeps nobody waiting.
+    """
     loop = asyncio.get_running_loop()
-    _, made = await loop.create_datagram_endpoint(Endpoint, remote_addr=address)
+    _, made = await loop.create_datagram_endpoint(lambda: Endpoint(turn), remote_addr=address)
     try:
         yield made
     finally:

@@ -65,7 +65,7 @@ class HttpFace:
             return
         except translation.Refused as refused:
             self._count(refused.status)
-            response = PlainTextResponse(f"{refused.reason}\n", refused.status)
+            response = PlainTextResponse(f"{refused.reason}\n", refused.status, INERT)
         await response(scope, receive, send)
 
     def _count(self, status: int) -> None:
@@ -122,11 +122,11 @@ class HttpFace:
 
     @asynccontextmanager
     async def _asking(self, address: tuple[str, int], turn: asyncio.Lock) -> AsyncIterator[transfer.Ask]:
-        async with endpoint(address) as device:
+        async with endpoint(address, turn) as device:
 
             async def ask(message: Message) -> Message:
                 try:
-                    async with asyncio.timeout(self.timeout_seconds), turn:
+                    async with asyncio.timeout(self.timeout_seconds):
                         return await device.ask(message)
                 except TimeoutError as error:
                     raise NoAnswer(f"the device did not answer within {self.timeout_seconds:g} seconds") from error

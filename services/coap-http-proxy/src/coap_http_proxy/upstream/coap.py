@@ -1,11 +1,13 @@
 """Asking CoAP servers: one question becomes as many blocks as it takes, bounded in bytes (RFC 7959), its answer a
 representation."""
 
+import asyncio
 from collections.abc import Awaitable, Callable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Final
 from urllib.parse import urlsplit
+from weakref import WeakValueDictionary
 
 from coap_http_proxy.cache import Representation
 from coap_http_proxy.coap_client import transfer
@@ -55,6 +57,8 @@ class CoapOrigin:
     max_bytes: int
     name: str
     stats: UpstreamStats
+    # NSTART is 1 (RFC 7252 section 4.7): one message to a server waits for its acknowledgement at a time.
+    _turns: "WeakValueDictionary[tuple[str, int], asyncio.Lock]" = field(default_factory=WeakValueDictionary)
 
     async def ask(self, asked: Question, body: Body, stored: Representation | None = None) -> Representation:
         """The answer, whole; `stored` itself, with a new life, when it still holds. Raises Refusal."""
@@ -64,7 +68,8 @@ class CoapOrigin:
             parts = urlsplit(asked.uri)
             options = self._options(asked, stored)
             address, port = await self.resolve(parts.hostname or "", parts.port or COAP_PORTS["coap"])
-            async with endpoint((address, port)) as server:
+            turn = self._turns.setdefault((address, port), asyncio.Lock())
+            async with endpoint((address, port), turn) as server:
                 for _ in range(MAX_RESTARTS + 1):
                     try:
                         return await self._transfer(self._asking(server), asked, options, body, stored)
@@ -100,20 +105,15 @@ class CoapOrigin:
     ) -> Representation:
         request = Message(Type.CON, asked.method, 0, options=options)
         first = await transfer.send(ask, request, body)
-        if first.code == Code.VALID and stored is not None:
-            stored.freshness = freshness.of_coap(first.uint(option.MAX_AGE))
-            return stored
         if not is_success(first.code):
             raise self._refusal(first)
+        passed = self._passed_on(first)
+        if first.code == Code.VALID and stored is not None:
+            # RFC 7252 section 5.9.1.3: what came with it stands in the place of what was kept.
+            stored.freshness, stored.options = freshness.of_coap(first.uint(option.MAX_AGE)), passed
+            return stored
         if first.code in UNASKED:
             raise Refusal(Code.BAD_GATEWAY, "the upstream's answer is to another question", 2)
-        passed = []
-        for number, value in first.options:
-            if number in READ:
-                continue
-            if is_unsafe(number) and number not in PASSED_ON:
-                raise Refusal(Code.BAD_GATEWAY, f"the upstream's option {number} is not known here", 2)
-            passed.append((number, value))
         # An elective option of a length it cannot have is ignored (RFC 7252 section 5.4.3).
         tag = first.option(option.ETAG) or b""
         tag = tag if len(tag) <= MAX_ETAG_BYTES else b""
@@ -128,13 +128,25 @@ class CoapOrigin:
                 spool.taken_out(),
                 tag or (spool.digest()[:8] if get else b""),
                 None if form is None or len(form) > 2 else decode_uint(form),
-                tuple(passed),
+                passed,
                 # With a tag of the upstream's own it can be asked whether that still holds.
                 ("etag", "") if tag and get else None,
                 None,
                 freshness.of_coap(first.uint(option.MAX_AGE)) if get else Freshness(0, shared=False),
                 uri=asked.uri,
+                location=_location(asked.uri, first),
             )
+
+    def _passed_on(self, answer: Message) -> Options:
+        """Options of a response for the device; raises Refusal for an unsafe one that is not known."""
+        passed = []
+        for number, value in answer.options:
+            if number in READ:
+                continue
+            if is_unsafe(number) and number not in PASSED_ON:
+                raise Refusal(Code.BAD_GATEWAY, f"the upstream's option {number} is not known here", 2)
+            passed.append((number, value))
+        return tuple(passed)
 
     def _asking(self, server: Endpoint) -> transfer.Ask:
         async def ask(request: Message) -> Message:
@@ -162,3 +174,13 @@ class CoapOrigin:
             "the upstream's own answer",
             life.seconds if told is None else max(1, min(told, freshness.LONGEST_RETRY_SECONDS)),
         )
+
+
+def _location(uri: str, answer: Message) -> str:
+    """The absolute URI of a response's Location options; of none, the one that was asked."""
+    path, query = answer.options_of(option.LOCATION_PATH), answer.options_of(option.LOCATION_QUERY)
+    if not path and not query:
+        return uri
+    parts = urlsplit(uri)
+    told = [[value.decode("utf-8", "replace") for value in values] for values in (path, query)]
+    return uri_options.composed(parts.scheme, parts.hostname or "", parts.port, *told)

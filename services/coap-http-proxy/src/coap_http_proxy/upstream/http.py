@@ -158,6 +158,7 @@ class HttpOrigin:
                 headers.strong(told.get("etag")),
                 freshness.of_http(told, now) if get else Freshness(0, shared=False),
                 uri=asked.uri,
+                location=urljoin(asked.uri, told.get("location", asked.uri)),
             )
 
     async def _leave(self, answer: httpx.Response) -> None:

@@ -20,7 +20,7 @@ from coap_http_proxy.spool import Body
 from coap_http_proxy.upstream.coap import CoapOrigin
 from coap_http_proxy.upstream.flights import Flights
 from coap_http_proxy.upstream.http import HttpOrigin
-from coap_wire import Block, Code, is_success
+from coap_wire import Block, Code
 
 logger = logging.getLogger(__name__)
 
@@ -49,9 +49,16 @@ class Representations:
         self._flights = Flights(self.timeout_seconds + GRACE_SECONDS, self.http.stats)
 
     async def answer(
-        self, asked: Question, body: Body, peer: Peer, block: Block, route: Route | None = None
+        self,
+        asked: Question,
+        body: Body,
+        peer: Peer,
+        block: Block,
+        route: Route | None = None,
+        *,
+        in_blocks: bool = False,
     ) -> Representation:
-        """The answer of which `block` is wanted. Raises Refusal."""
+        """The answer of which `block` is wanted; `in_blocks`: that is how the request came. Raises Refusal."""
         if block.num:
             for kept in (self.cache.get(_own(asked, peer)), self.cache.get(_key(asked, body))):
                 if kept is not None and kept.serves(block.num, self.clock()):
@@ -63,7 +70,11 @@ class Representations:
         if block.num:
             # A second try would do it twice.
             raise Refusal(Code.REQUEST_ENTITY_INCOMPLETE, "that answer is no longer here")
-        return await self._changed(asked, body, peer, route)
+        one = await self._changed(asked, body, route)
+        if in_blocks or one.size > block.size:
+            # For its further blocks, and for a last block of the request that is sent again.
+            self.cache.put(_own(asked, peer), one)
+        return one
 
     def repeated(self, asked: Question, peer: Peer) -> Representation | None:
         """The answer this peer got to the same request a short time ago."""
@@ -126,16 +137,24 @@ class Representations:
             raise Refusal(Code.PRECONDITION_FAILED, "the condition does not hold")
         return one
 
-    async def _changed(self, asked: Question, body: Body, peer: Peer, route: Route | None) -> Representation:
-        """A method that changes something: asked once, whatever happens, and kept for this peer's further blocks."""
+    async def _changed(self, asked: Question, body: Body, route: Route | None) -> Representation:
+        """A method that changes something: asked once, whatever happens."""
+        key = asked.cache_key()
+        if failure := self.cache.failure(key, self.clock()):
+            raise failure
         tag = None
         if asked.if_match and b"" not in asked.if_match and asked.scheme != "coap":
             tag = await self._tag_to_match(asked, route)
-        one = await self._timed(asked, body, None, route, tag)
+        try:
+            one = await self._timed(asked, body, None, route, tag)
+        except Refusal as refusal:
+            if refusal.code == Code.TOO_MANY_REQUESTS:
+                # RFC 8516 section 4: the same is not asked again before its time.
+                self.cache.failed(key, refusal, self.clock() + (refusal.max_age_seconds or 1))
+            raise
         one.received(self.clock())
-        if is_success(one.code):
-            self.cache.changed(asked.uri)
-        self.cache.put(_own(asked, peer), one)
+        for uri in (asked.uri, one.location):
+            self.cache.changed(uri)
         return one
 
     async def _tag_to_match(self, asked: Question, route: Route | None) -> str:
