@@ -83,6 +83,11 @@ def test_a_coap_uri_is_taken_apart_into_options(uri: str, target: Target) -> Non
     assert targets.parse(uri) == target
 
 
+def test_a_part_that_is_no_text_is_refused() -> None:
+    with pytest.raises(NoTarget, match="not UTF-8"):
+        targets.parse("coap://192.0.2.1/%ff")
+
+
 def test_a_part_too_long_for_an_option_is_refused() -> None:
     assert targets.parse("coap://192.0.2.1/" + "a" * 255).options == ((option.URI_PATH, b"a" * 255),)
     with pytest.raises(NoTarget, match="longer than 255"):

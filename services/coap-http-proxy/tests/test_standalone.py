@@ -1,4 +1,4 @@
-"""The proxy on its own: no Redis, so no tickets and no progress, and everything else works."""
+"""The proxy on its own: no Redis, so no tickets and no progress, and everything else works; health over CoAP."""
 
 from pathlib import Path
 
@@ -32,6 +32,26 @@ async def test_without_redis_a_representation_is_proxied_and_health_is_good(sett
                 answer = await http.get(f"http://127.0.0.1:{settings.port}/healthz")
             assert (answer.status_code, answer.json()) == (200, {"status": "ok"})
             client.close()
+
+
+async def test_health_is_told_over_coap_too(settings: ProxySettings) -> None:
+    async with Proxy(settings) as proxy:
+        client = await CoapClient.connect(proxy.transport.port)
+        directory = await client.get(".well-known", "core")
+        assert b'</health>;rt="health"' in directory.payload
+        well = await client.get("health")
+        assert (well.code, well.payload, well.uint(option.MAX_AGE)) == (Code.CONTENT, b"ok", 0)
+        client.close()
+
+
+async def test_a_proxy_whose_redis_is_away_says_so_over_coap(settings: ProxySettings) -> None:
+    settings.redis_url = SecretStr(f"redis://127.0.0.1:{free_port()}/0")
+    async with Proxy(settings) as proxy:
+        client = await CoapClient.connect(proxy.transport.port)
+        ill = await client.get("health")
+        assert (ill.code, ill.payload) == (Code.SERVICE_UNAVAILABLE, b"not well: redis")
+        assert ill.option(option.MAX_AGE) is not None
+        client.close()
 
 
 async def test_without_redis_no_ticket_is_good(settings: ProxySettings) -> None:

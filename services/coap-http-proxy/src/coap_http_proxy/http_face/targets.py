@@ -86,6 +86,11 @@ def parse(uri: str) -> Target:
         options += [(option.URI_PATH, unquote_to_bytes(part)) for part in parts.path[1:].split("/")]
     if parts.query:
         options += [(option.URI_QUERY, unquote_to_bytes(part)) for part in parts.query.split("&")]
+    try:
+        for _, value in options:
+            value.decode()  # RFC 7252 section 5.10.1: these options are text
+    except UnicodeDecodeError as error:
+        raise NoTarget("a part of the path or query is not UTF-8") from error
     if any(len(value) > MAX_OPTION_BYTES for _, value in options):
         raise NoTarget(f"a part of the path or query is longer than {MAX_OPTION_BYTES} bytes")
     return Target(host, parts.port or DEFAULT_PORT, tuple(options))
