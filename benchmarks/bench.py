@@ -28,7 +28,7 @@ from coap_wire import options as option
 
 BODY_BYTES: Final = 256 << 10
 SMALL_BYTES: Final = 64
-WARM_SECONDS: Final = 60.0
+WARM_SECONDS: Final = 30.0
 
 START: Final[dict[str, Callable[[Grounds], Server]]] = {
     "bound": contestants.bound,

@@ -52,6 +52,11 @@ class Server:
     secure: bool = False
     next_mid: int = 0
 
+    @property
+    def ours(self) -> bool:
+        """Is it of this repository?"""
+        return self.name in ("bound", "all cores", "one worker") or self.name.startswith("updraft")
+
     def processes(self) -> Iterator[int]:
         """The process and its children."""
         yield self.pid

@@ -20,6 +20,8 @@ from typing import Final
 from contestants import CORES, PSK_KEY, Server, program
 
 GENERATOR_CORES: Final = CORES[:1]
+# One wrong answer of ours ends the run. Those of a peer are counted and shown, as long as they are few.
+PEERS_MAY_BE_WRONG: Final = 0.01
 
 
 class WrongAnswer(RuntimeError):
@@ -39,7 +41,7 @@ class Load:
 
 @dataclass(frozen=True)
 class Sample:
-    """One round: answers, seconds, processor seconds of server and generator, latencies in ms."""
+    """One round: right answers, seconds, processor seconds of server and generator, latencies in ms."""
 
     answers: int
     seconds: float
@@ -50,6 +52,7 @@ class Sample:
     repeats: int
     last_answer: float
     handshakes: float
+    wrong: int
 
 
 @dataclass
@@ -87,6 +90,7 @@ class Entry:
             "p50_ms": round(self.median(lambda sample: sample.p50_ms), 2),
             "p99_ms": round(self.median(lambda sample: sample.p99_ms), 2),
             "repeats_per_answer": round(self.median(lambda sample: sample.repeats / max(1, sample.answers)), 4),
+            "wrong": sum(sample.wrong for sample in self.samples),
             **self.facts,
         }
 
@@ -105,7 +109,10 @@ class Result:
 
 
 def ask(server: Server, load: Load, body: Path, seconds: float, each: int = 0) -> Sample:
-    """Send load; with `each`, every device stops after so many answers. Raises WrongAnswer."""
+    """Send load; with `each`, every device stops after so many answers.
+
+    Raises WrongAnswer, also when one of our servers left devices without all their answers; a peer may do that.
+    """
     requests = body.parent / "requests"
     requests.write_text("".join(line + "\n" for line in server.requests(load.clients)))
     command = [
@@ -138,13 +145,14 @@ def ask(server: Server, load: Load, body: Path, seconds: float, each: int = 0) -
     said = json.loads(done.stdout)
     server.next_mid = (server.next_mid + said["mids"]) % 65536
     cpu = server.cpu_seconds() - before
-    if said["wrong"] or not said["answers"]:
+    silent = not said["answers"] and server.ours
+    if silent or said["wrong"] > (0 if server.ours else said["answers"] * PEERS_MAY_BE_WRONG):
         first = said["first_wrong"]
         raise WrongAnswer(
             f"{server.name}: {said['wrong']} wrong answers, the first {first >> 5}.{first & 31:02}, "
             f"{said['answers']} right ones"
         )
-    if each and said["unfinished"]:
+    if each and said["unfinished"] and server.ours:
         raise WrongAnswer(f"{server.name}: {said['unfinished']} devices did not finish within {seconds:g} s")
     return Sample(
         said["answers"],
@@ -156,6 +164,7 @@ def ask(server: Server, load: Load, body: Path, seconds: float, each: int = 0) -
         said["repeats"],
         said["last_answer"],
         said["handshakes_per_second"],
+        said["wrong"],
     )
 
 

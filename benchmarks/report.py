@@ -127,7 +127,7 @@ def rows(result: Result) -> tuple[list[str], list[list[str]]]:
         head = ["", *(name.replace("_", " ") for name in names)]
         return head, [[one.name, *(shown(one.facts.get(name, "")) for name in names)] for one in result.entries]
     libcoap = next((one for one in measured if one.name == "libcoap"), measured[-1])
-    head = ["", "answers/s", "CPU us", "per core", f"x {libcoap.name}", "p50 ms", "p99 ms", "repeats"]
+    head = ["", "answers/s", "CPU us", "per core", f"x {libcoap.name}", "p50 ms", "p99 ms", "repeats", "wrong"]
     table = []
     for one in result.entries:
         if not one.samples:
@@ -144,6 +144,7 @@ def rows(result: Result) -> tuple[list[str], list[list[str]]]:
                 f"{plain['p50_ms']:g}",
                 f"{plain['p99_ms']:g}",
                 f"{plain['repeats_per_answer']:g}",
+                f"{plain['wrong']}",
             ]
         )
     return head, table
