@@ -35,7 +35,7 @@ from coap_wire import (
     encode,
     is_request,
 )
-from coap_wire.options import NO_RESPONSE
+from coap_wire.options import NO_RESPONSE, PROXY_URI
 
 logger = logging.getLogger(__name__)
 
@@ -210,6 +210,8 @@ class Exchanges:
         elif is_unwanted(request, answer.code):
             if request.type == Type.CON and not exchange.acknowledged:
                 self._acknowledge(exchange)
+        elif request.type == Type.NON and answer.code == Code.BAD_OPTION and request.option(PROXY_URI) is None:
+            pass  # section 5.4.1: rejected, and that in silence; only a proxy's request gets its 4.02 (section 5.7.1)
         elif request.type == Type.CON and not exchange.acknowledged:
             self._reply(exchange, _addressed(answer, Type.ACK, request.mid, request.token))
         elif request.type == Type.NON or answer.type == Type.NON:

@@ -42,7 +42,9 @@ class CrossProxy:
                 raise Refusal(refusal.code, self.name) from refusal
             raise
         block = requests.block_of(request)
-        if request.option(option.BLOCK1) is None or request.code not in WITH_PAYLOAD:
+        if request.option(option.BLOCK1) is not None and request.code not in WITH_PAYLOAD:
+            raise Refusal(Code.BAD_OPTION, "option 27 belongs to a body, and this method has none")
+        if request.option(option.BLOCK1) is None:
             payload = request.payload if request.code in WITH_PAYLOAD else b""
             return await self._asked(request, asked, payload, peer, block, what)
         one = block1_of(request)
