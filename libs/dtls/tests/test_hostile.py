@@ -110,6 +110,19 @@ def test_mutated_handshakes_open_nothing_that_was_not_proven(seed: int) -> None:
     assert line.connect(Client("device", KEY), HOME).connected
 
 
+def test_refused_hellos_leave_nothing_that_reaches_the_next_client() -> None:
+    line, dice = wire(), random.Random(11)
+    for number in range(1500):
+        hello = bytearray(Client("device", KEY).start()[0])
+        for _ in range(dice.randint(1, 3)):
+            hello[dice.randrange(25, len(hello))] = dice.randrange(256)
+        line.to_server([bytes(hello)], ("198.51.100.1", number))
+        if number % 100 == 0:
+            assert line.connect(Client("device", KEY), ("192.0.2.5", number)).connected
+    assert len(line.sent) > 300
+    assert line.server.half_open == 0
+
+
 def test_recorded_session_played_again_opens_nothing_and_says_nothing() -> None:
     sent = traffic()
     assert len(sent) == 5

@@ -103,5 +103,9 @@ def test_only_a_whole_client_hello_has_a_random() -> None:
     (piece,) = wire.records(record(22, fragment(1, hello, 0, 40)))
     (encrypted,) = wire.records(record(22, fragment(1, hello), epoch=1))
     assert wire.client_random(whole) == bytes(range(32))
+    (followed,) = wire.records(record(22, fragment(1, hello) + bytes(100)))
+    (large,) = wire.records(record(22, fragment(1, hello + bytes(3000))))
     assert wire.client_random(piece) is None
+    assert wire.client_random(followed) is None
+    assert wire.client_random(large) is None
     assert wire.client_random(encrypted) is None

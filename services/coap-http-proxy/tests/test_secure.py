@@ -195,6 +195,7 @@ async def test_who_cannot_prove_an_identity_gets_no_session_and_no_word(
             await SecureClient.shake(proxy, identity, key, seconds=0.5)
         assert proxy.secure is not None
         assert (proxy.secure.server.sessions, proxy.secure.server.half_open) == (0, 1)
+        assert (await proxy.snapshot())["dtlsHalfOpen"] == 1
         assert proxy.service.answers == {}
         assert (await SecureClient.shake(proxy, "device")).tls.connected
 

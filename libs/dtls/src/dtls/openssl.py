@@ -214,27 +214,18 @@ class Listener:
         try:
             connection.bio_write(raw)
             connection.DTLSv1_listen()
-        except SSL.WantReadError:
-            return self._refused(connection)
         except SSL.Error:
-            # No state of a refused hello may reach the next one.
-            self._spare = self._connection()
-            return b"", None
+            # The same object serves again: DTLSv1_listen clears it first, and it has read all there was.
+            return drained(connection), None
         self._spare = self._connection()
         handshake = Handshake(connection, client_random, now)
         self.feed(handshake)
         return handshake._outgoing(), handshake
 
-    def _refused(self, connection: SSL.Connection) -> tuple[bytes, None]:
-        answer = drained(connection)
-        if not answer:
-            self._spare = self._connection()
-        return answer, None
-
     def feed(self, handshake: Handshake) -> None:
         """Advance a handshake; OpenSSL's callbacks meanwhile ask for its key."""
         self._handshake = handshake
-        # OpenSSL's queue of errors is the thread's: what one peer left there must not be taken for another's.
+        # SSL_get_error(3): the thread's queue of errors has to be empty before, and pyOpenSSL does not see to it.
         _LIB.ERR_clear_error()
         try:
             handshake.advance()

@@ -3,7 +3,7 @@
     ClientHello             ->   HelloVerifyRequest          nothing is kept
     ClientHello + cookie    ->   ServerHello, ...Done        half-open: bounded in number, per host and in time
     ClientKeyExchange       ->   KeyWanted                   the handshake waits for `provide`
-    Finished                ->   Finished, Opened            a session: its keys, a window, some 6 KiB
+    Finished                ->   Finished, Opened            a session: its keys, a window, some 2 KiB
     application data        ->   Received                    OpenSSL's object goes with the first one
 
 A new handshake from an address that has a session leaves that alone until it is complete (RFC 6347 section 4.2.8).

@@ -113,8 +113,11 @@ def client_random(record: Record) -> bytes | None:
     if record.kind != HANDSHAKE or record.epoch != 0:
         return None
     first = next(fragments(record), None)
-    # A fragmented ClientHello could not be answered without state (RFC 6347 section 4.2.1), so it is not looked at.
-    if first is None or first.kind != CLIENT_HELLO or not first.is_whole or len(first.body) < 34:
+    # A fragmented ClientHello could not be answered without state (RFC 6347 section 4.2.1), so it is not looked at; and
+    # nothing may lie behind it that OpenSSL would take for the beginning of another client's.
+    if first is None or first.kind != CLIENT_HELLO or not first.is_whole or not 34 <= first.length <= MAX_MESSAGE_BYTES:
+        return None
+    if len(record.body) != FRAGMENT_HEADER_BYTES + first.length:
         return None
     return first.body[2:34]
 

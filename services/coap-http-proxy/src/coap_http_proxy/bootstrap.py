@@ -10,7 +10,7 @@ from functools import partial
 
 import redis.asyncio as redis
 
-from coap_http_proxy import metrics
+from coap_http_proxy import metrics, secure
 from coap_http_proxy.blobs import BlobStore
 from coap_http_proxy.blockwise import Uploads
 from coap_http_proxy.credentials import read_credentials
@@ -186,6 +186,7 @@ class Proxy:
             "waiting": self.exchanges.waiting,
             "downloads": len(downloads.open),
             "httpToCoap": {str(status): count for status, count in self.http_face.statuses.items()},
+            **secure.counts(self.secure),
         }
 
 

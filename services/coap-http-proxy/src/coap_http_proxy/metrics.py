@@ -46,6 +46,11 @@ ROWS: Final = (
     Row("duplicates", "duplicates_total", "counter", "Messages whose answer was sent again"),
     Row("waiting", "exchanges_waiting", "gauge", "Requests whose answer is being made"),
     Row("downloads", "downloads", "gauge", "Tickets in use"),
+    Row("dtlsSessions", "dtls_sessions", "gauge", "DTLS sessions that are open"),
+    Row("dtlsHalfOpen", "dtls_half_open", "gauge", "DTLS handshakes that are not complete"),
+    Row("dtlsOpened", "dtls_opened_total", "counter", "DTLS handshakes that proved an identity"),
+    Row("dtlsAbandoned", "dtls_abandoned_total", "counter", "DTLS handshakes that came to nothing, after the cookie"),
+    Row("dtlsDiscarded", "dtls_discarded_total", "counter", "DTLS records that were forged, repeated or malformed"),
     Row("httpToCoap", "http_to_coap_total", "counter", "Requests of the HTTP-to-CoAP face by status", "status"),
 )
 _PREFIX: Final = "coap_proxy_"

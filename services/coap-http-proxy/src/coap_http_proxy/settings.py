@@ -34,7 +34,7 @@ class ProxySettings(BaseSettings):
         description="File of DTLS keys, lines of `identity key-in-hex [controller]`, besides those in Redis; refused "
         "when every user of the host can read it",
     )
-    dtls_sessions: int = Field(10_000, ge=1, description="DTLS sessions at once, some 6 KiB each")
+    dtls_sessions: int = Field(10_000, ge=1, description="DTLS sessions at once, some 2 KiB each")
     dtls_idle_seconds: float = Field(3600.0, gt=0, description="How long a DTLS session may be silent")
     cache_directory: Path = Field(Path("data/blocks"), description="Folder of verified artifacts")
     cache_bytes: int = Field(2 << 30, ge=1 << 20, description="Artifacts kept on disk, bytes")
