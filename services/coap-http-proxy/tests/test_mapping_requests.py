@@ -6,13 +6,15 @@ from hypothesis import strategies as st
 
 from coap_http_proxy.mapping import headers, methods, questions, requests, uri_options
 from coap_http_proxy.mapping.questions import Question, question
-from coap_http_proxy.mapping.requests import Directory, Proxied, Refusal, Ticketed, wanted
+from coap_http_proxy.mapping.requests import Directory, Health, Proxied, Refusal, Ticketed, wanted
 from coap_http_proxy.mapping.reverse import parse_routes
+from coap_http_proxy.mapping.uris import parse_authorities
 from coap_wire import Code, Message, Options, Type
 from coap_wire import options as option
 
 ROUTES = parse_routes("/fw=http://files.lan/firmware")
 TOKEN = "abcdefghijkl"
+ROUTED = Proxied("http://files.lan/firmware/a%2Fb?c", ROUTES[0])
 
 
 def asking(*options: tuple[int, bytes], code: int = Code.GET, payload: bytes = b"") -> Message:
@@ -82,6 +84,48 @@ def test_our_own_package_uri_is_a_ticket_in_every_form(uri: str) -> None:
     assert wanted(asking((option.PROXY_URI, uri.encode()))) == Ticketed(TOKEN)
     assert wanted(by_parts("coap", "10.0.0.1", *path("f", TOKEN, "a"))) == Ticketed(TOKEN)
     assert requests.shows_ticket(asking((option.PROXY_URI, uri.encode())))
+
+
+OWN = frozenset({("proxy.lan", 5683), ("10.0.0.1", 5700)})
+
+
+@pytest.mark.rfc("7252 5.7.2", "7252 5.10.1", "7252 5.10.2")
+@pytest.mark.parametrize(
+    ("request_", "what"),
+    [
+        (asking((option.PROXY_URI, b"coap://proxy.lan/.well-known/core")), Directory()),
+        (asking((option.PROXY_URI, b"coap://PROXY.lan:5683/health")), Health()),
+        (by_parts("coap", "10.0.0.1", (option.URI_PORT, b"\x16\x44"), *path("health")), Health()),
+        (asking((option.PROXY_SCHEME, b"coap"), *path("health")), Health()),
+        (asking((option.PROXY_URI, b"coap://10.0.0.1:5700/fw/a%2Fb?c")), ROUTED),
+        (asking((option.PROXY_URI, b"coap://10.0.0.1/health")), Proxied("coap://10.0.0.1/health")),
+        (asking((option.PROXY_URI, b"http://proxy.lan:5683/health")), Proxied("http://proxy.lan:5683/health")),
+        (asking((option.PROXY_URI, b"coap://[")), Proxied("coap://[")),
+    ],
+)
+def test_what_is_asked_of_this_proxy_by_its_own_name_is_answered_here(request_: Message, what: object) -> None:
+    assert wanted(request_, ROUTES, OWN) == what
+
+
+def test_an_own_uri_without_a_resource_is_4_04_and_one_that_is_too_long_4_00() -> None:
+    for uri, code in (
+        ("coap://proxy.lan/nothing", Code.NOT_FOUND),
+        ("coap://proxy.lan/" + "x" * 300, Code.BAD_REQUEST),
+    ):
+        with pytest.raises(Refusal) as refused:
+            wanted(asking((option.PROXY_URI, uri.encode())), ROUTES, OWN)
+        assert refused.value.code == code
+
+
+def test_names_of_this_proxy_are_read_from_a_list() -> None:
+    assert parse_authorities(" proxy.lan, 10.0.0.1:5700 ,[::1]:1") == {
+        ("proxy.lan", 5683),
+        ("10.0.0.1", 5700),
+        ("::1", 1),
+    }
+    for text in ("a/b", "a:b", ":5683"):
+        with pytest.raises(ValueError, match=r"."):
+            parse_authorities(text)
 
 
 @pytest.mark.parametrize(

@@ -83,7 +83,8 @@ class Proxy:
         uploads = Uploads(settings.cache_directory, self.upstream.room, settings.max_representation_bytes)
         cross_proxy = CrossProxy(self.upstream.representations, uploads, bases, name)
         self.downloads = Downloads(Tickets(self.redis), self.redis, fast_path(settings.compiled))
-        self.service = ProxyService(self.downloads, self.upstream, cross_proxy, routes, self.checks)
+        own = uris.parse_authorities(settings.known_as) | {(settings.coap_host, settings.coap_port)}
+        self.service = ProxyService(self.downloads, self.upstream, cross_proxy, routes, own, self.checks)
         self.gate = Gate(self.service.respond, self.service.shows_ticket, _limits(settings), _echo(settings))
         self.exchanges = Exchanges(self._send, self.gate.respond, settings.ack_delay_seconds, settings.max_exchanges)
         fast = self.downloads.fast_path

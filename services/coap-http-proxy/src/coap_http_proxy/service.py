@@ -32,6 +32,8 @@ class ProxyService:
     upstream: Upstream
     cross_proxy: CrossProxy
     routes: tuple[Route, ...] = ()
+    # Hosts and ports by which this proxy is known.
+    own: frozenset[tuple[str, int]] = frozenset()
     # What is wrong, by part.
     checks: Callable[[], Awaitable[dict[str, str]]] = _all_well
     answers: dict[int, int] = field(default_factory=dict)
@@ -50,7 +52,7 @@ class ProxyService:
         self.answers[code] = self.answers.get(code, 0) + 1
 
     async def _respond(self, request: Message, peer: Peer) -> Message:
-        what = requests.wanted(request, self.routes)
+        what = requests.wanted(request, self.routes, self.own)
         match what:
             case Ticketed(token):
                 return await self._firmware(request, token, requests.block_of(request), peer)

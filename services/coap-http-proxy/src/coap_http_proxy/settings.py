@@ -8,7 +8,7 @@ from pydantic_settings import BaseSettings, SettingsConfigDict
 
 from coap_http_proxy.mapping.addresses import parse_networks
 from coap_http_proxy.mapping.reverse import parse_routes
-from coap_http_proxy.mapping.uris import parse_bases
+from coap_http_proxy.mapping.uris import parse_authorities, parse_bases
 
 
 class ProxySettings(BaseSettings):
@@ -39,6 +39,11 @@ class ProxySettings(BaseSettings):
     cache_directory: Path = Field(Path("data/blocks"), description="Folder of verified artifacts")
     cache_bytes: int = Field(2 << 30, ge=1 << 20, description="Artifacts kept on disk, bytes")
     allowed_upstreams: str = Field("", description="Base URLs that may be asked, comma-separated; empty: none")
+    known_as: str = Field(
+        "",
+        description="Names or addresses by which devices know this proxy, `host:port`, comma-separated: a coap URI of "
+        "one of them is answered here and not asked for",
+    )
     reverse: str = Field(
         "",
         description="Paths of ours that stand for upstreams, comma-separated `/prefix=base-url`; the base is thereby "
@@ -129,6 +134,12 @@ class ProxySettings(BaseSettings):
     @classmethod
     def _bases(cls, text: str) -> str:
         parse_bases(text)
+        return text
+
+    @field_validator("known_as")
+    @classmethod
+    def _authorities(cls, text: str) -> str:
+        parse_authorities(text)
         return text
 
     @field_validator("reverse")

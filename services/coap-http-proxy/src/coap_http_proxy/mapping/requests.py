@@ -8,9 +8,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Final
 
-from coap_http_proxy.mapping import uri_options
+from coap_http_proxy.mapping import uri_options, uris
 from coap_http_proxy.mapping.reverse import Route, route_of, upstream_uri
-from coap_wire import Block, Code, DecodeError, Message, Options, decode_block, dotted, is_critical
+from coap_wire import Block, Code, DecodeError, Message, Options, Type, decode_block, dotted, is_critical
 from coap_wire import options as option
 
 TICKET_BYTES: Final = 12
@@ -37,8 +37,8 @@ SINGLE: Final = (
     option.URI_PORT,
     option.IF_NONE_MATCH,
 )
-# Shortest and longest value of each critical option, bytes (RFC 7252 section 5.10, RFC 7959 section 2.1); one of another
-# length is an option not known (RFC 7252 section 5.4.3).
+# Shortest and longest value of each critical option, bytes (RFC 7252 section 5.10, RFC 7959 section 2.1); one of
+# another length is an option not known (RFC 7252 section 5.4.3).
 LENGTHS: Final = {
     option.IF_MATCH: (0, 8),
     option.URI_HOST: (1, 255),
@@ -104,10 +104,13 @@ class Health:
 Wanted = Ticketed | Proxied | Directory | Health
 
 
-def wanted(request: Message, routes: Sequence[Route] = ()) -> Wanted:
-    """What a request asks for; raises Refusal with the code its sender gets."""
+def wanted(request: Message, routes: Sequence[Route] = (), own: frozenset[tuple[str, int]] = frozenset()) -> Wanted:
+    """What a request asks for; raises Refusal with the code its sender gets.
+
+    `own` are the hosts and ports by which this proxy is known: what is asked of them is asked of it.
+    """
     _check_options(request)
-    what = _target(request, routes)
+    what = _target(request, routes, own)
     if isinstance(what, Proxied):
         return what
     for number, _ in request.options:
@@ -125,7 +128,7 @@ def wanted(request: Message, routes: Sequence[Route] = ()) -> Wanted:
 def shows_ticket(request: Message) -> bool:
     """True for a request in the form of a ticket's, by path or as our own URI; whether it is valid is seen later."""
     try:
-        return isinstance(_target(request, ()), Ticketed)
+        return isinstance(_target(request, (), frozenset()), Ticketed)
     except Refusal:
         return False
 
@@ -140,28 +143,35 @@ def _check_options(request: Message) -> None:
             raise Refusal(Code.BAD_OPTION, f"option {number} may be given once")
 
 
-def _target(request: Message, routes: Sequence[Route]) -> Wanted | None:
+def _target(request: Message, routes: Sequence[Route], own: frozenset[tuple[str, int]]) -> Wanted | None:
     try:
         path, query = request.uri_path, request.uri_query
         # Proxy-Uri takes precedence over all Uri options (RFC 7252 section 5.10.2).
         if (proxy_uri := request.option(option.PROXY_URI)) is not None:
-            return _by_uri(proxy_uri.decode("utf-8"))
+            return _by_uri(proxy_uri.decode("utf-8"), routes, own)
         if (scheme := request.option(option.PROXY_SCHEME)) is not None:
-            return _by_uri(_by_scheme(request, scheme.decode("utf-8"), path, query))
+            if scheme == b"coap" and not request.option(option.URI_HOST):
+                # Its default is the address the datagram was sent to (RFC 7252 section 5.10.1): this proxy itself.
+                return _local(path, query, routes)
+            return _by_uri(_by_scheme(request, scheme.decode("utf-8"), path, query), routes, own)
     except (DecodeError, UnicodeDecodeError) as error:
         raise Refusal(Code.BAD_REQUEST, "the path, query or URI is not UTF-8") from error
+    return _local(path, query, routes)
+
+
+def _local(path: Sequence[str], query: Sequence[str], routes: Sequence[Route]) -> Wanted | None:
     if len(path) == 3 and path[0] == "f" and len(path[1]) == TICKET_BYTES:
         return Ticketed(path[1])
-    if path == (".well-known", "core"):
+    if tuple(path) == (".well-known", "core"):
         return Directory()
-    if path == ("health",):
+    if tuple(path) == ("health",):
         return Health()
     route = route_of(path, routes)
     uri = upstream_uri(path, query, routes)
     return None if uri is None else Proxied(uri, route)
 
 
-def _by_uri(uri: str) -> Wanted:
+def _by_uri(uri: str, routes: Sequence[Route], own: frozenset[tuple[str, int]]) -> Wanted | None:
     # A Package URI of ours that came back (Zephyr's proxy build) is served here, never asked for.
     parts = uri.split("/")
     if (
@@ -171,13 +181,21 @@ def _by_uri(uri: str) -> Wanted:
         and len(parts[4]) == TICKET_BYTES
     ):
         return Ticketed(parts[4])
+    try:
+        if own and uris.authority(uri) in own:
+            # RFC 7252 section 5.7.2: a local request, whose answer never leaves this process; so it runs in no circle.
+            asked = Message(Type.CON, Code.GET, 0, options=uri_options.taken_apart(uri))
+            return _local(asked.uri_path, asked.uri_query, routes)
+    except uris.ForbiddenUri:
+        pass  # what is wrong with it is said where it is checked
+    except ValueError as error:
+        raise Refusal(Code.BAD_REQUEST, "the URI cannot be asked for") from error
     return Proxied(uri)
 
 
 def _by_scheme(request: Message, scheme: str, path: tuple[str, ...], query: tuple[str, ...]) -> str:
     host = request.option(option.URI_HOST)
     if not host:
-        # Its default is the address the datagram was sent to (RFC 7252 section 5.10.1): this proxy itself.
         raise Refusal(Code.BAD_REQUEST, "Proxy-Scheme without Uri-Host names this proxy itself")
     # Zephyr's segment is the proxy's, not the upstream's.
     path = path[1:] if path[:1] and path[0] in ZEPHYR_PATHS else path

@@ -42,6 +42,20 @@ def parse_bases(text: str) -> tuple[Base, ...]:
     return tuple(parse_base(part) for part in text.split(",") if part.strip())
 
 
+def parse_authorities(text: str) -> frozenset[tuple[str, int]]:
+    """Read a comma-separated list of `host:port`, the port of coap when there is none; raises ValueError."""
+    bases = [parse_base(f"coap://{part.strip()}") for part in text.split(",") if part.strip()]
+    if any(base.path != "/" for base in bases):
+        raise ValueError("a name of this proxy is a host and a port, without a path")
+    return frozenset((base.host, base.port) for base in bases)
+
+
+def authority(uri: str) -> tuple[str, int] | None:
+    """Host and port of a coap or coaps URI, None for any other; raises ForbiddenUri for what is no URI."""
+    scheme, host, port, _ = _split(uri)
+    return (host, port) if scheme in ("coap", "coaps") else None
+
+
 def allowed(uri: str, bases: Iterable[Base]) -> Base:
     """The base that allows `uri`; raises ForbiddenUri."""
     scheme, host, port, path = _split(uri)
