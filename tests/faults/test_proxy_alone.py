@@ -7,6 +7,7 @@ import asyncio
 import errno
 import hashlib
 import os
+import signal
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
@@ -20,8 +21,8 @@ from softdevice import images
 from updraft_local.alone import LoneProxy
 
 DEVICES = 100
-# One way; a whole image takes a device some ten seconds, long enough for several blows.
-LINK_DELAY_SECONDS = 0.03
+# One way; a whole image takes a device some seconds, long enough for several blows.
+LINK_DELAY_SECONDS = 0.02
 DISK_BYTES = 1 << 20
 BALLAST = "ballast"
 
@@ -66,9 +67,12 @@ def require_honest_progress(proxy: LoneProxy, crowd: Crowd) -> None:
         assert events[-1]["restarts"] == 0
 
 
-async def test_a_proxy_killed_again_and_again_costs_no_device_a_block(tmp_path: Path, image: bytes) -> None:
+@pytest.mark.parametrize("workers", ["1", "2"])
+async def test_a_proxy_killed_again_and_again_costs_no_device_a_block(
+    workers: str, tmp_path: Path, image: bytes
+) -> None:
     upstream = FrailUpstream({"/fw": image})
-    async with running(tmp_path, upstream) as proxy:
+    async with running(tmp_path, upstream, WORKERS=workers) as proxy:
         crowd = crowd_of(proxy, upstream.url("/fw"), image)
         crowd.start()
         await crowd.until_share(0.1)
@@ -96,6 +100,7 @@ async def test_a_proxy_killed_while_the_image_arrives_leaves_nothing_that_could_
         crowd = crowd_of(proxy, upstream.url("/fw"), image)
         crowd.start()
         await crowd.until(lambda: upstream.holds_its_breath)
+        await crowd.until(lambda: sum(path.stat().st_size for path in proxy.blocks.iterdir()) == upstream.sent)
         proxy.process.kill()
         await asyncio.to_thread(proxy.restart)
         assert crowd.share == 0
@@ -104,7 +109,51 @@ async def test_a_proxy_killed_while_the_image_arrives_leaves_nothing_that_could_
         # A device that was told to wait waits for a process that is gone, until it asks again.
         crowd.require_no_restart()
         assert all_of(device.refused for device in crowd.devices) == {}
-        assert proxy.stats()["upstreamBytes"] <= len(image)
+        assert upstream.sent == len(image), "what the first process wrote was taken up by the second"
+
+
+async def test_a_worker_killed_while_the_image_arrives_and_again_later_costs_no_device_a_block(
+    tmp_path: Path, image: bytes
+) -> None:
+    half = len(image) // 2
+    upstream = FrailUpstream({"/fw": image}, allowance=half)
+    async with running(tmp_path, upstream, WORKERS="2") as proxy:
+        crowd = crowd_of(proxy, upstream.url("/fw"), image)
+        crowd.start()
+        await crowd.until(lambda: upstream.holds_its_breath)
+        killed = {who_fetches(proxy)}
+        os.kill(*killed, signal.SIGKILL)
+        upstream.allow(1 << 40)
+        for share in (0.2, 0.4, 0.6):
+            await crowd.until_share(share)
+            pid = min(await new_workers(proxy, killed))
+            os.kill(pid, signal.SIGKILL)
+            killed.add(pid)
+        await crowd.finish(60)
+        # Who was told to wait by a process that is gone asks again; nobody begins anew.
+        crowd.require_no_restart()
+        assert all_of(device.refused for device in crowd.devices) == {}
+        assert upstream.ranges[1:] != ["0-"], "the other one went on where the first was"
+        await asyncio.to_thread(proxy.process.stop)
+        require_honest_progress(proxy, crowd)
+
+
+def who_fetches(proxy: LoneProxy) -> int:
+    """The process that holds the lock of the image on its way (see proc_locks(5))."""
+    (part,) = proxy.blocks.glob("part-*")
+    for line in Path("/proc/locks").read_text().splitlines():
+        _, kind, _, _, pid, where, *_ = line.split()
+        if kind == "FLOCK" and int(where.rpartition(":")[2]) == part.stat().st_ino:
+            return int(pid)
+    raise AssertionError(f"nobody holds {part.name}")
+
+
+async def new_workers(proxy: LoneProxy, killed: set[int]) -> list[int]:
+    """The two workers that live, once those that were killed have successors."""
+    async with asyncio.timeout(20):
+        while len(alive := [pid for pid in proxy.workers() if pid not in killed]) < 2:
+            await asyncio.sleep(0.05)
+    return alive
 
 
 async def test_an_upstream_that_dies_in_mid_transfer_and_comes_back_is_not_noticed(

@@ -1,5 +1,6 @@
 """The block proxy as a process of its own, with the Redis it needs and nothing else of the suite; for tests."""
 
+import contextlib
 import hashlib
 import http.client
 import json
@@ -50,6 +51,18 @@ class LoneProxy:
         """The proxy again, as a supervisor would after a kill; waits until it is healthy."""
         self.process.start()
         self.process.wait_healthy()
+
+    def workers(self) -> list[int]:
+        """Process ids of its workers, when it has several (Linux)."""
+        assert self.process.child is not None
+        parent = str(self.process.child.pid)
+        found = []
+        for folder in Path("/proc").glob("[0-9]*"):
+            with contextlib.suppress(OSError):  # gone meanwhile
+                its_parent = (folder / "stat").read_text().rpartition(")")[2].split()[1]
+                if its_parent == parent and b"multiprocessing.spawn" in (folder / "cmdline").read_bytes():
+                    found.append(int(folder.name))
+        return found
 
     def stop(self) -> None:
         """Everything down."""
