@@ -232,3 +232,19 @@ async def test_devices_that_are_gone_when_their_answer_comes_deafen_nobody(setti
             await asyncio.sleep(0)
             assert (await stays.get(".well-known", "core", seconds=5)).code == Code.CONTENT
         stays.close()
+
+
+@pytest.mark.rfc("7252-5.7.2-b", "7252-5.10.2-a")
+async def test_a_uri_that_names_this_proxy_is_answered_here(device: Device) -> None:
+    port = device.door.transport.port
+    own = (option.PROXY_URI, f"coap://127.0.0.1:{port}/.well-known/core".encode())
+    parts = (
+        (option.URI_HOST, b"127.0.0.1"),
+        (option.URI_PORT, encode_uint(port)),
+        *CORE,
+        (option.PROXY_SCHEME, b"coap"),
+    )
+    here = (await device.ask(*CORE)).payload
+    assert (await device.ask(own)).payload == here
+    assert (await device.ask(*parts)).payload == here
+    assert (await device.ask((option.PROXY_URI, f"coap://127.0.0.1:{port}/nothing".encode()))).code == Code.NOT_FOUND

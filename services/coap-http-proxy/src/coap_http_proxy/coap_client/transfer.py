@@ -74,6 +74,9 @@ def _with_block1(request: Message, block: Block, payload: bytes, size: int) -> M
     options = (*request.options, (option.BLOCK1, encode_block(block)))
     if block.num == 0:
         options += ((option.SIZE1, encode_uint(size)),)
+    else:
+        # RFC 7959 section 2.10: the first block made what must not have been there.
+        options = tuple(pair for pair in options if pair[0] != option.IF_NONE_MATCH)
     return replace(request, options=options, payload=payload)
 
 
