@@ -99,6 +99,7 @@ async def test_an_http_client_that_waits_is_answered_after_sigterm(tmp_path: Pat
         async with asyncio.timeout(END_SECONDS):
             while await listens(face):
                 await asyncio.sleep(0.02)
+        await asyncio.sleep(0.5)  # devices take their time
         answer = Message(Type.ACK, Code.CONTENT, request.mid, request.token, (), b"the answer")
         transport.sendto(encode(answer), address)
         assert (await got).content == b"the answer"
