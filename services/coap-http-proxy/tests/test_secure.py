@@ -16,7 +16,7 @@ from coap_http_proxy.bootstrap import Proxy
 from coap_http_proxy.settings import ProxySettings
 from coap_http_proxy.testing import CoapClient, HttpUpstream, mint
 from coap_wire import Block, Code
-from dtls import testing
+from dtls import Client
 from updraft_local.ports import free_port
 
 IMAGE = os.urandom(30_001)
@@ -60,7 +60,7 @@ async def running(redis_url: str, folder: Path, upstream: HttpUpstream, **more: 
 class SecureClient(CoapClient):
     """A CoAP client behind OpenSSL."""
 
-    tls: testing.Client
+    tls: Client
     changed: asyncio.Event
 
     @classmethod
@@ -74,7 +74,7 @@ class SecureClient(CoapClient):
 
     async def again(self, identity: str, key: bytes = KEY, seconds: float = 10.0) -> None:
         """A new handshake from the same port, as after a reboot."""
-        self.tls, self.changed = testing.Client(identity, key), asyncio.Event()
+        self.tls, self.changed = Client(identity, key), asyncio.Event()
         self._out(self.tls.start())
         async with asyncio.timeout(seconds):
             while not self.tls.connected:

@@ -1,5 +1,6 @@
-"""DTLS 1.2 with pre-shared keys for servers, without I/O: handshake by OpenSSL, record layer and bookkeeping here."""
+"""DTLS 1.2 with pre-shared keys, without I/O: handshakes by OpenSSL, a server's records and bookkeeping here."""
 
+from dtls.client import Client
 from dtls.cookies import Address
 from dtls.errors import SequenceExhausted, UnusableStack
 from dtls.outputs import Association, Closed, KeyWanted, Opened, Output, Psk, Received, Transmit
@@ -8,6 +9,7 @@ from dtls.server import Counters, Limits, Server
 __all__ = [
     "Address",
     "Association",
+    "Client",
     "Closed",
     "Counters",
     "KeyWanted",

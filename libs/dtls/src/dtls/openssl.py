@@ -21,6 +21,7 @@ _BINDING: Final = Binding()
 _LIB: Final[Any] = _BINDING.lib
 _FFI: Final[Any] = _BINDING.ffi
 _DTLS_1_2: Final = 0xFEFD
+_CLIENT_CALLBACK: Final = "unsigned int (*)(SSL *, const char *, char *, unsigned int, unsigned char *, unsigned int)"
 _SERVER_CALLBACK: Final = "unsigned int (*)(SSL *, const char *, unsigned char *, unsigned int)"
 
 # Datagrams of a peer whose key is being looked up.
@@ -67,6 +68,22 @@ def offer_psk(context: SSL.Context, key: Callable[[], bytes | None]) -> Any:
 
     held = _FFI.callback(_SERVER_CALLBACK, callback, error=0)
     _LIB.SSL_CTX_set_psk_server_callback(context._context, held)
+    return held
+
+
+def show_psk(context: SSL.Context, identity: bytes, key: bytes) -> Any:
+    """Make a client's context use this identity and key. The result must live as long as the context."""
+    name = identity + b"\0"
+
+    def callback(_ssl: Any, _hint: Any, target: Any, room: int, secret: Any, key_room: int) -> int:
+        if len(name) > room or len(key) > key_room:
+            return 0
+        _FFI.memmove(target, name, len(name))
+        _FFI.memmove(secret, key, len(key))
+        return len(key)
+
+    held = _FFI.callback(_CLIENT_CALLBACK, callback, error=0)
+    _LIB.SSL_CTX_set_psk_client_callback(context._context, held)
     return held
 
 

@@ -1,80 +1,13 @@
-"""For tests: a DTLS client whose record layer is OpenSSL's own, and a wire between it and a server."""
+"""For tests: a wire between a server and clients, whose record layer is OpenSSL's own."""
 
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from typing import Any, Final
+from typing import Any
 
-from OpenSSL import SSL
-
+from dtls.client import Client
 from dtls.cookies import Address
-from dtls.openssl import _FFI, _LIB, drained, psk_context
 from dtls.outputs import Association, Closed, KeyWanted, Opened, Psk, Received, Transmit
 from dtls.server import Server
-from dtls.suites import SUITES, Suite
-from dtls.wire import packed
-
-_CLIENT_CALLBACK: Final = "unsigned int (*)(SSL *, const char *, char *, unsigned int, unsigned char *, unsigned int)"
-
-
-class Client:
-    """OpenSSL as a client with one pre-shared key, datagrams in and out."""
-
-    def __init__(self, identity: str, key: bytes, suites: tuple[Suite, ...] = SUITES, mtu: int = 1232) -> None:
-        name = identity.encode() + b"\0"
-
-        def callback(_ssl: Any, _hint: Any, target: Any, _room: int, secret: Any, _key_room: int) -> int:
-            _FFI.memmove(target, name, len(name))
-            _FFI.memmove(secret, key, len(key))
-            return len(key)
-
-        context = psk_context(suites)
-        self._held = _FFI.callback(_CLIENT_CALLBACK, callback, error=0)
-        _LIB.SSL_CTX_set_psk_client_callback(context._context, self._held)
-        self._mtu = mtu
-        self.connection = SSL.Connection(context, None)
-        self.connection.set_connect_state()
-        self.connection.set_ciphertext_mtu(mtu)
-        self.connected = False
-        self.closed = False
-        self.heard: list[bytes] = []
-
-    def start(self) -> list[bytes]:
-        """The first ClientHello."""
-        return self._go_on()
-
-    def receive(self, datagram: bytes) -> list[bytes]:
-        """Take a datagram; returns what it answers."""
-        self.connection.bio_write(datagram)
-        return self._go_on()
-
-    def send(self, plaintext: bytes) -> list[bytes]:
-        """Application data as datagrams."""
-        self.connection.send(plaintext)
-        return packed(drained(self.connection), self._mtu)
-
-    def close(self) -> list[bytes]:
-        """Say close_notify."""
-        self.connection.shutdown()
-        return packed(drained(self.connection), self._mtu)
-
-    def repeat(self) -> list[bytes]:
-        """What OpenSSL repeats when its timer has run out."""
-        self.connection.DTLSv1_handle_timeout()
-        return packed(drained(self.connection), self._mtu)
-
-    def _go_on(self) -> list[bytes]:
-        try:
-            if not self.connected:
-                self.connection.do_handshake()
-                self.connected = True
-            while True:
-                self.heard.append(self.connection.recv(16 << 10))
-        except SSL.WantReadError:
-            pass
-        except SSL.ZeroReturnError:
-            self.closed = True
-        return packed(drained(self.connection), self._mtu)
-
 
 Lose = Callable[[bytes, bool], bool]
 
