@@ -368,7 +368,7 @@ async def test_coap_with_dtls_and_a_closed_port_are_told_at_once(tmp_path: Path)
         assert decode_uint(reply.option(option.MAX_AGE) or b"") == 2
 
 
-@pytest.mark.rfc("7252 5.4.1")
+@pytest.mark.rfc("7252-5.4.1-d")
 async def test_a_critical_option_nobody_here_knows_spoils_an_answer(tmp_path: Path) -> None:
     async with (
         saying(lambda request: answer(request, Code.CONTENT, b"x", (2049, b""))) as (_, base),
@@ -377,7 +377,7 @@ async def test_a_critical_option_nobody_here_knows_spoils_an_answer(tmp_path: Pa
         assert (await client.ask(Code.GET, by_uri(f"{base}/x"))).code == Code.BAD_GATEWAY
 
 
-@pytest.mark.rfc("7252 5.6")
+@pytest.mark.rfc("7252-5.6-d")
 async def test_a_success_nobody_here_knows_is_passed_on_and_not_kept(tmp_path: Path) -> None:
     strange = 2 << 5 | 30
     async with (
@@ -389,7 +389,7 @@ async def test_a_success_nobody_here_knows_is_passed_on_and_not_kept(tmp_path: P
             assert len(server.requests) == count
 
 
-@pytest.mark.rfc("7252 5.10.7", "7252 5.9.1.1")
+@pytest.mark.rfc("7252-5.9.1-a", "7252-5.10.7-a")
 async def test_where_something_was_made_is_asked_for_again(tmp_path: Path) -> None:
     count = iter(range(9))
 
@@ -405,7 +405,7 @@ async def test_where_something_was_made_is_asked_for_again(tmp_path: Path) -> No
         assert (await client.ask(Code.GET, by_uri(f"{base}/a/b"))).payload == b"1"
 
 
-@pytest.mark.rfc("8516 4")
+@pytest.mark.rfc("8516-4-a")
 async def test_a_post_told_to_wait_is_not_passed_on_before_its_time(tmp_path: Path) -> None:
     async with (
         saying(lambda request: answer(request, Code.TOO_MANY_REQUESTS, b"", (option.MAX_AGE, b"\x1e"))) as (
@@ -423,7 +423,7 @@ async def test_a_post_told_to_wait_is_not_passed_on_before_its_time(tmp_path: Pa
             assert len(server.requests) == asked
 
 
-@pytest.mark.rfc("7252 4.7")
+@pytest.mark.rfc("7252-4.7-a")
 async def test_one_message_at_a_time_waits_for_a_servers_acknowledgement(tmp_path: Path) -> None:
     waiting: list[Message] = []
 

@@ -82,7 +82,7 @@ def test_stale_answers_are_served_as_long_as_the_upstream_allows(control: str, s
     assert freshness.of_http({"cache-control": control}, NOW).stale_seconds == seconds
 
 
-@pytest.mark.rfc("8516 4", "7252 5.9.3.4")
+@pytest.mark.rfc("8516-3-b")
 @pytest.mark.parametrize(
     ("code", "status", "value", "expected"),
     [

@@ -216,6 +216,18 @@ async def test_what_the_device_says_is_the_body(code: int, payload: bytes, statu
         assert (got.status_code, got.content) == (status, payload)
 
 
+@pytest.mark.rfc("8075-6.5.3-b")
+async def test_what_the_device_says_gets_into_no_line_of_the_head() -> None:
+    said = b"no\r\nX-Evil: 1\r\n\r\nHTTP/1.1 200 OK"
+    async with (
+        Device.listening(lambda request: [answer(request, Code.NOT_FOUND, said)]) as device,
+        face(device.uri) as http,
+    ):
+        got = await http.get(f"/hc/{device.uri}/x")
+        assert (got.status_code, got.reason_phrase, got.content) == (404, "Not Found", said)
+        assert "x-evil" not in got.headers
+
+
 async def test_a_separate_response_is_waited_for_and_acknowledged() -> None:
     def say(request: Message) -> list[Message]:
         separate = Message(Type.CON, Code.CONTENT, 4711, request.token, (), b"late")

@@ -254,7 +254,7 @@ def test_what_decides_an_answer_is_in_its_key_and_nothing_else() -> None:
     assert len({fetch.cache_key(b"1"), fetch.cache_key(b"2"), key}) == 3
 
 
-@pytest.mark.rfc("7252 10.1", "7252 5.10.8")
+@pytest.mark.rfc("7252-5.10.8-a")
 def test_options_become_headers() -> None:
     sent = headers.request_headers(
         Question(Code.PUT, "http://a/", accept=60, content_format=50, if_none_match=True, if_match=(b"",)), "1.1 me"

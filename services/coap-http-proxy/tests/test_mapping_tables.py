@@ -58,7 +58,7 @@ def test_a_coap_code_has_its_http_status(code: str, status: int) -> None:
     assert codes.http_status(number) == status
 
 
-@pytest.mark.rfc("8075 7")
+@pytest.mark.rfc("8075-7-a")
 def test_a_change_without_a_payload_is_204() -> None:
     assert (codes.http_status(Code.CHANGED, payload=False), codes.http_status(Code.DELETED, payload=False)) == (
         204,

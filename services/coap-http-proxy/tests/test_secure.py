@@ -121,6 +121,7 @@ async def test_image_arrives_byte_equal_over_dtls(
         client.close()
 
 
+@pytest.mark.rfc("7252-11.2-a")
 async def test_bound_ticket_is_served_to_its_identity_and_does_not_exist_for_others(
     redis_url: str, store: "redis.Redis", tmp_path: Path
 ) -> None:
