@@ -52,6 +52,8 @@ def test_an_option_overrules_the_environment(monkeypatch: pytest.MonkeyPatch) ->
         ("--allow ftp://a", "option --allow: scheme ftp is not served here (see --help)"),
         ("--allow http://", "option --allow: the URI has no scheme or no host"),
         ("--reverse files=http://a", "option --reverse: 'files=http://a' is no route: write /prefix=http://host/path"),
+        ("--redis localhost", "option --redis: a Redis URL begins with redis://"),
+        ("--workers 0", "option --workers: Input should be greater than or equal to 1"),
         ("--log-level LOUD", "option --log-level: 'LOUD' is no level: DEBUG, INFO, WARNING or ERROR"),
         ("--colour", "unrecognized arguments: --colour"),
     ],
@@ -99,6 +101,36 @@ def test_a_cache_folder_that_cannot_be_made_is_said(tmp_path: Path, capsys: pyte
         cli.require_usable(cli.settings_from([*ports, "--cache", str(tmp_path / "file" / "blocks")]))
     assert stopped.value.code == 2
     assert "choose another with --cache" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("variable", "content", "mode", "complaint"),
+    [
+        ("COAP_HTTP_PROXY_PSK_FILE", "device zz", 0o600, "line 1"),
+        ("COAP_HTTP_PROXY_PSK_FILE", "device 00112233445566778899aabbccddeeff", 0o604, "chmod o="),
+        ("COAP_HTTP_PROXY_CREDENTIALS_FILE", "{", 0o600, "is not JSON"),
+        ("COAP_HTTP_PROXY_CREDENTIALS_FILE", '{"http://other/": {}}', 0o600, "not among the allowed upstreams"),
+    ],
+)
+def test_a_file_of_secrets_that_cannot_be_used_is_said(
+    variable: str,
+    content: str,
+    mode: int,
+    complaint: str,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    file = tmp_path / "secrets"
+    file.write_text(content)
+    file.chmod(mode)
+    monkeypatch.setenv(variable, str(file))
+    ports = ["--coap", str(free_port(socket.SOCK_DGRAM)), "--http", str(free_port())]
+    with pytest.raises(SystemExit) as stopped:
+        cli.require_usable(cli.settings_from([*ports, "--cache", str(tmp_path)]))
+    assert stopped.value.code == 2
+    said = capsys.readouterr().err
+    assert f"setting {variable}: " in said and complaint in said
 
 
 def test_help_names_each_option_with_its_variable() -> None:

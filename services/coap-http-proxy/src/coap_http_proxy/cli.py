@@ -17,6 +17,8 @@ from pydantic import SecretStr
 from pydantic.fields import FieldInfo
 
 import servicekit
+from coap_http_proxy.credentials import BadCredentials, read_credentials
+from coap_http_proxy.psk import BadKeys, read_keys
 from coap_http_proxy.settings import ProxySettings
 
 EXAMPLE: Final = """\
@@ -68,11 +70,12 @@ def settings_from(arguments: Sequence[str] | None = None) -> ProxySettings:
 
 
 def require_usable(settings: ProxySettings) -> None:
-    """Exit with status 2 when a port is taken or the cache cannot be written: said before any part is started."""
+    """Exit with status 2 when a port is taken or a file is unusable: said once, before any part is started."""
     for flag, kind, host, port in (
         ("--coap", socket.SOCK_DGRAM, settings.coap_host, settings.coap_port),
         ("--http", socket.SOCK_STREAM, settings.host, settings.port),
         ("--http-to-coap", socket.SOCK_STREAM, settings.http_to_coap_host, settings.http_to_coap_port),
+        ("COAP_HTTP_PROXY_DTLS_PORT", socket.SOCK_DGRAM, settings.coap_host, settings.dtls_port),
     ):
         if port == 0:
             continue  # not wanted
@@ -82,7 +85,7 @@ def require_usable(settings: ProxySettings) -> None:
                     probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
                 probe.bind((host, port))
         except OSError as error:
-            _stop(f"{host}:{port} cannot be listened on ({error.strerror}): choose another with {flag} HOST:PORT")
+            _stop(f"{host}:{port} cannot be listened on ({error.strerror}): choose another with {flag}")
     folder = settings.cache_directory
     try:
         folder.mkdir(parents=True, exist_ok=True)
@@ -90,6 +93,13 @@ def require_usable(settings: ProxySettings) -> None:
         _stop(f"the cache folder {folder} cannot be made ({error.strerror}): choose another with --cache DIR")
     if not os.access(folder, os.W_OK | os.X_OK):
         _stop(f"the cache folder {folder} cannot be written: choose another with --cache DIR")
+    try:
+        read_keys(settings.psk_file)
+        read_credentials(settings.credentials_file, settings.bases)
+    except BadKeys as error:
+        _stop(f"setting COAP_HTTP_PROXY_PSK_FILE: {error}")
+    except BadCredentials as error:
+        _stop(f"setting COAP_HTTP_PROXY_CREDENTIALS_FILE: {error}")
 
 
 def _stop(message: str) -> NoReturn:

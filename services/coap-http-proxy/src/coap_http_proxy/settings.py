@@ -8,7 +8,7 @@ from pydantic_settings import BaseSettings, SettingsConfigDict
 
 from coap_http_proxy.mapping.addresses import parse_networks
 from coap_http_proxy.mapping.reverse import parse_routes
-from coap_http_proxy.mapping.uris import parse_authorities, parse_bases
+from coap_http_proxy.mapping.uris import Base, parse_authorities, parse_bases
 
 
 class ProxySettings(BaseSettings):
@@ -33,6 +33,11 @@ class ProxySettings(BaseSettings):
         None,
         description="File of DTLS keys, lines of `identity key-in-hex [controller]`, besides those in Redis; refused "
         "when every user of the host can read it",
+    )
+    upstream_psk_file: Path | None = Field(
+        None,
+        description="File of the proxy's own keys for coaps upstreams, lines of `host:port identity key-in-hex`; "
+        "refused when every user of the host can read it",
     )
     dtls_sessions: int = Field(10_000, ge=1, description="DTLS sessions at once, some 2 KiB each")
     dtls_idle_seconds: float = Field(3600.0, gt=0, description="How long a DTLS session may be silent")
@@ -110,6 +115,19 @@ class ProxySettings(BaseSettings):
     http_to_coap_timeout_seconds: float = Field(
         60.0, gt=0, description="Longest wait for one answer of a device, its turn included"
     )
+
+    @property
+    def bases(self) -> tuple[Base, ...]:
+        """The whole allow-list: upstreams by name, and those behind paths of ours."""
+        return (*parse_bases(self.allowed_upstreams), *(route.base for route in parse_routes(self.reverse)))
+
+    @field_validator("redis_url")
+    @classmethod
+    def _redis(cls, url: SecretStr) -> SecretStr:
+        # The URL holds a password: it is not repeated.
+        if not url.get_secret_value().startswith(("redis://", "rediss://", "unix://")) and url.get_secret_value():
+            raise ValueError("a Redis URL begins with redis://, rediss:// or unix://; empty: without Redis")
+        return url
 
     @field_validator("log_level")
     @classmethod
