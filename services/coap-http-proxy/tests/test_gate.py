@@ -26,7 +26,7 @@ NEIGHBOUR = Peer("127.0.0.1", 40000)
 DEVICE = Peer("192.0.2.8", 40000, "sensor-1")
 BODY = bytes(range(256)) * 20
 ETAG = b"12345678"
-NO_LIMITS = Limits(parse_networks("127.0.0.0/8"), 1e9, 1e9, 1e9, 1000, 1000)
+NO_LIMITS = Limits(parse_networks("127.0.0.0/8"), 1e9, 1e9, 1000, 1000)
 
 
 class House:
@@ -35,6 +35,7 @@ class House:
     def __init__(self, limits: Limits = NO_LIMITS, body: bytes = BODY) -> None:
         self.now = 1000.0
         self.slept: list[float] = []
+        self.ticket_waits: dict[str, float] = {}
         self.asked: list[Message] = []
         self.body = body
         self.error: Refusal | None = None
@@ -42,6 +43,7 @@ class House:
         self.gate = Gate(
             self._serve,
             lambda request: request.options_of(option.URI_PATH)[:1] == (b"f",),
+            lambda token: self.ticket_waits.get(token, 0.0),
             limits,
             Echo(bytes(32)),
             lambda: self.now,
@@ -208,7 +210,7 @@ async def test_no_stranger_gets_more_than_three_times_what_it_sent(path: str, to
     options = tuple((option.URI_PATH, part.encode()) for part in path.split("/") if part)
     for code, error in itertools.product((Code.GET, Code.POST), (None, *ERRORS)):
         house.error = error
-        for _ in range(3):  # the third one is over its rate
+        for _ in range(5):  # the fourth one is over its rate
             request = Message(kind, code, 1, token, options)
             answer = await house.ask(request)
             assert length(request, answer) <= 3 * len(encode(request)), answer
@@ -258,6 +260,15 @@ def test_blocks_too_far_to_be_numbered_when_they_are_small_are_a_reason_to_ask_w
         payload=bytes(1024),
     )  # fmt: skip
     assert fitted(answer, request, bytes(8)).code == Code.UNAUTHORIZED
+
+
+def test_where_block_and_echo_do_not_fit_together_the_block_goes_alone() -> None:
+    whole = Message(Type.ACK, Code.CONTENT, 0, options=((option.ETAG, ETAG),), payload=bytes(1024))
+    shapes = set()
+    for size in range(20):
+        cut = fitted(whole, Message(Type.CON, Code.GET, 1, b"", ((option.URI_PATH, bytes(size)),)), bytes(8))
+        shapes.add((len(cut.payload), cut.option(option.ECHO) is not None))
+    assert {(0, True), (16, False), (16, True)} <= shapes
 
 
 def test_a_request_too_short_for_any_block_is_asked_who_it_is_before_anything_is_fetched() -> None:
@@ -332,24 +343,37 @@ async def test_bytes_come_at_the_addresses_pace_and_what_would_take_too_long_is_
     assert house.slept == []
 
 
-async def test_a_ticket_is_delayed_and_never_refused_in_words() -> None:
-    house = House(replace(NO_LIMITS, ticket_bytes=512.0))
+async def test_a_ticket_is_delayed_however_it_is_named_and_never_refused() -> None:
+    house = House()
     ticket = get(Block(0, False, 6), path="f/abcdefghijkl/a")
     by_uri = Message(
         Type.CON, Code.GET, 1, b"", ((option.URI_PATH, b"f"), (option.PROXY_URI, b"coap://h/f/abcdefghijkl/b"))
     )
-    for request in (ticket, by_uri, ticket):
-        assert (await house.ask(request)).code == Code.CONTENT
-    assert house.slept == [2.0, 4.0]
+    for wait in (0.0, 2.0, 3600.0):
+        house.ticket_waits["abcdefghijkl"] = wait
+        for request in (ticket, by_uri):
+            assert (await house.ask(request)).code == Code.CONTENT
+    assert house.slept == [2.0, 2.0, PATIENCE_SECONDS, PATIENCE_SECONDS]
+    assert (await house.ask(get(Block(0, False, 6), path="f/another-tick/a"))).code == Code.CONTENT
+    assert len(house.slept) == 4
+
+
+async def test_one_ticket_does_not_have_more_under_way_than_one_address() -> None:
+    house = House(replace(NO_LIMITS, exchanges_per_address=2))
+    house.hold = asyncio.Event()
+    waiting = [asyncio.create_task(_asked(house.ask, DEVICE, "f/abcdefghijkl/a")) for _ in range(2)]
+    while len(house.asked) < 2:
+        await asyncio.sleep(0)
     with pytest.raises(Unheard):
-        await house.ask(ticket)
-    assert (await house.ask(get(Block(0, False, 6), path="f/another-ticke/a"))).code == Code.CONTENT
-    house.now += 4
-    assert (await house.ask(ticket)).code == Code.CONTENT
+        await _asked(house.ask, DEVICE, "f/abcdefghijkl/b")
+    house.hold.set()
+    await _asked(house.ask, DEVICE, "f/another-tick/a")
+    assert {answer.code for answer in await asyncio.gather(*waiting)} == {Code.CONTENT}
+    assert house.gate.tickets_under_way == UnderWay()
 
 
 async def test_a_trusted_network_is_not_slowed_down() -> None:
-    house = House(Limits(parse_networks("127.0.0.0/8"), 0.1, 0.1, 1e9, 1, 1))
+    house = House(Limits(parse_networks("127.0.0.0/8"), 0.1, 0.1, 1, 1))
     for _ in range(50):
         assert (await house.ask(get(Block(0, False, 6)), NEIGHBOUR)).code == Code.CONTENT
     assert house.slept == []

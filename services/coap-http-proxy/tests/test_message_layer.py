@@ -425,6 +425,8 @@ async def test_while_it_drains_what_is_under_way_is_finished_and_nothing_new_beg
     desk.hear(Message(Type.CON, Code.GET, 2, b"t"))
     desk.ready.set()
     await desk.until(lambda: len(desk.sent) == 2)
+    for _ in range(20):
+        await asyncio.sleep(0)
     assert not drained.done()  # the answer is not acknowledged yet
     desk.hear(Message(Type.ACK, Code.EMPTY, desk.sent[1][0].mid))
     await drained

@@ -167,6 +167,17 @@ async def test_by_default_nothing_upstream_may_be_asked(redis_url: str, tmp_path
         assert inside.requests == []
 
 
+async def test_a_name_on_the_allow_list_leads_into_the_own_house_only_when_that_was_configured(
+    redis_url: str, tmp_path: Path
+) -> None:
+    async with HttpUpstream({"/a": b"inside"}) as inside:
+        allowed = f"http://localhost:{inside.port}/"
+        for private, code in (("", Code.BAD_GATEWAY), ("127.0.0.0/8", Code.CONTENT)):
+            async with running(redis_url, tmp_path, allowed, private_upstreams=private) as (_, client):
+                assert (await client.get(extra=by_uri(f"{allowed}a"))).code == code
+        assert len(inside.requests) == 1
+
+
 async def test_a_redirect_leads_nowhere(redis_url: str, tmp_path: Path) -> None:
     async with (
         HttpUpstream({"/secret": b"inside"}) as inside,

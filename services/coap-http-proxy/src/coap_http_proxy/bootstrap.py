@@ -23,6 +23,7 @@ from coap_http_proxy.gate import Gate
 from coap_http_proxy.gate import Limits as GateLimits
 from coap_http_proxy.guard import guarded_client, resolve_checked
 from coap_http_proxy.http_face.app import HttpFace, serving
+from coap_http_proxy.limits import Buckets
 from coap_http_proxy.mapping import addresses, uris
 from coap_http_proxy.mapping.reverse import parse_routes
 from coap_http_proxy.metrics import Snapshot
@@ -41,6 +42,7 @@ from servicekit import Answer, Handler, json_answer, serve
 logger = logging.getLogger(__name__)
 
 DRAIN_SECONDS = 5.0
+MAX_PACED_TICKETS = 65536
 
 
 class Proxy:
@@ -82,10 +84,10 @@ class Proxy:
         )
         uploads = Uploads(settings.cache_directory, self.upstream.room, settings.max_representation_bytes)
         cross_proxy = CrossProxy(self.upstream.representations, uploads, bases, name)
-        self.downloads = Downloads(Tickets(self.redis), self.redis, fast_path(settings.compiled))
+        self.downloads = Downloads(Tickets(self.redis), self.redis, fast_path(settings.compiled), pace=_pace(settings))
         own = uris.parse_authorities(settings.known_as) | {(settings.coap_host, settings.coap_port)}
         self.service = ProxyService(self.downloads, self.upstream, cross_proxy, routes, own, self.checks)
-        self.gate = Gate(self.service.respond, self.service.shows_ticket, _limits(settings), _echo(settings))
+        self.gate = Gate(self.service.respond, self.service.shows_ticket, self.downloads.wait_of, _limits(settings), _echo(settings))
         self.exchanges = Exchanges(self._send, self.gate.respond, settings.ack_delay_seconds, settings.max_exchanges)
         fast = self.downloads.fast_path
         opened = opened or udp_socket(settings.coap_host, settings.coap_port)
@@ -214,11 +216,15 @@ def _limits(settings: ProxySettings) -> GateLimits:
         addresses.parse_networks(settings.trusted_networks),
         settings.address_requests_per_second,
         settings.address_bytes_per_second,
-        settings.ticket_bytes_per_second,
         # The last quarter is for those who show a ticket.
         max(1, settings.max_exchanges * 3 // 4),
         settings.max_exchanges_per_address,
     )
+
+
+def _pace(settings: ProxySettings) -> Buckets:
+    rate = settings.ticket_bytes_per_second
+    return Buckets(rate, 2 * rate, MAX_PACED_TICKETS)
 
 
 def _echo(settings: ProxySettings) -> Echo:

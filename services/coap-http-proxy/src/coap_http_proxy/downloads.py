@@ -13,12 +13,14 @@ import secrets
 import time
 import uuid
 from dataclasses import dataclass, field, replace
+from math import inf
 from typing import Any, Final
 
 import redis.asyncio as redis
 
 from coap_http_proxy.blobs import Blob
 from coap_http_proxy.fast_path import PREFIX_BYTES, AnyFastPath, prefix_of
+from coap_http_proxy.limits import Buckets
 from coap_http_proxy.mapping.requests import TICKET_BYTES, Refusal
 from coap_http_proxy.peers import Peer
 from coap_http_proxy.progress import Counted, restored, state_of
@@ -30,6 +32,8 @@ logger = logging.getLogger(__name__)
 PROGRESS_LIFETIME_SECONDS: Final = 7 * 86400
 UPLINK: Final = "updraft:uplink"
 UPLINK_MAXIMUM_ENTRIES: Final = 200_000
+# Bytes a second that nobody reaches.
+NO_PACE: Final = 1e15
 NO_TICKET: Final = "no such ticket, or it has expired"
 # A ticket in use is looked at with each report; this is for those that are not, which only take up memory.
 SWEEP_SECONDS: Final = 10.0
@@ -67,6 +71,9 @@ class Download:
     told: dict[str, int]
     told_at: float
     short_name: str
+    # Bytes on air that the ticket's pace was told of, and whether it had too many of them lately.
+    weighed: int = 0
+    slowed: bool = False
     blob: Blob | None = None
 
 
@@ -95,6 +102,7 @@ class Downloads:
     client: "redis.Redis | None"
     fast_path: AnyFastPath
     open: dict[str, Download] = field(default_factory=dict)
+    pace: Buckets = field(default_factory=lambda: Buckets(NO_PACE, NO_PACE))
     # Of tickets that are forgotten: so sums of all never fall.
     gone: Seen = field(default_factory=Seen)
     # Blocks that did not take the fast path, and how many a second were served of late.
@@ -135,7 +143,7 @@ class Downloads:
         ticket, state = found
         progress = restored(ticket.size, state, type(self.fast_path).new_progress)
         short_name = token if ticket.identity is None else secrets.token_urlsafe(9)
-        download = self.open[token] = Download(ticket, progress, state_of(progress), time.monotonic(), short_name)
+        download = self.open[token] = Download(ticket, progress, state_of(progress), time.monotonic(), short_name, weighed=progress.bytes_on_air)
         logger.info(
             "download opened",
             extra={
@@ -148,9 +156,9 @@ class Downloads:
         return download
 
     def ready(self, download: Download, blob: Blob) -> None:
-        """The ticket's blob may be served: from now on by the fast path."""
+        """The ticket's blob may be served: from now on by the fast path, unless it is to wait."""
         download.blob = blob
-        if self.open.get(download.ticket.token) is download:
+        if not download.slowed and self.open.get(download.ticket.token) is download:
             self.fast_path.admit(download.short_name, blob, download.progress)
 
     def served(self, download: Download, offset: int, length: int) -> None:
@@ -159,6 +167,23 @@ class Downloads:
         self.fast_path.blocks += 1
         self.fast_path.bytes_on_air += length
         download.progress.served(offset, length, time.monotonic())
+
+    def wait_of(self, token: str) -> float:
+        """Seconds the next block of this ticket should wait, by what it had before."""
+        return self.pace.take(token, 0, time.monotonic(), inf) if token in self.open else 0.0
+
+    def slow_down(self, now: float) -> None:
+        """Weigh what each ticket got; one that got more than its pace goes the long way, where it waits.
+
+        The fast path knows no clock: a ticket may get more for as long as it takes until this is called again.
+        """
+        for token, download in self.open.items():
+            on_air = download.progress.bytes_on_air
+            if download.slowed or on_air != download.weighed:
+                wait = self.pace.take(token, on_air - download.weighed, now, inf)
+                download.weighed, download.slowed = on_air, wait > 0
+                if download.slowed:
+                    self.fast_path.revoke(download.short_name)
 
     def forget(self, token: str) -> None:
         """Serve a ticket no longer."""
@@ -174,6 +199,7 @@ class Downloads:
             now, before = time.monotonic(), blocks
             blocks = self.fast_path.blocks
             self.blocks_per_second, at = (blocks - before) / max(now - at, 0.001), now
+            self.slow_down(time.monotonic())
             try:
                 await self.report()
                 if time.monotonic() - self._swept >= SWEEP_SECONDS:

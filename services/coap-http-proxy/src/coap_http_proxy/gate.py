@@ -44,7 +44,6 @@ class Limits:
     trusted: tuple[Network, ...]
     address_requests: float
     address_bytes: float
-    ticket_bytes: float
     exchanges: int
     exchanges_per_address: int
 
@@ -63,28 +62,28 @@ class GateCounts:
 
 @dataclass(eq=False)
 class Gate:
-    """Wraps `inner`; `shows_ticket` tells cheaply whether a request names a ticket."""
+    """Wraps `inner`; `shows_ticket` tells cheaply whether a request names a ticket, `ticket_wait` the seconds to wait."""
 
     inner: Respond
     shows_ticket: Callable[[Message], bool]
+    ticket_wait: Callable[[str], float]
     limits: Limits
     echo: Echo
     clock: Callable[[], float] = time.monotonic
     sleep: Callable[[float], Awaitable[None]] = asyncio.sleep
     counts: GateCounts = field(default_factory=GateCounts)
     under_way: UnderWay = field(default_factory=UnderWay)
+    tickets_under_way: UnderWay = field(default_factory=UnderWay)
     # When the proof ends, by address; the oldest first.
     _echoed: "OrderedDict[Peer, float]" = field(default_factory=OrderedDict)
     _requests: Buckets = field(init=False)
     _bytes: Buckets = field(init=False)
-    _ticket_bytes: Buckets = field(init=False)
     _refusals: Buckets = field(init=False)
 
     def __post_init__(self) -> None:
         limits = self.limits
         self._requests = Buckets(limits.address_requests, 2 * limits.address_requests)
         self._bytes = Buckets(limits.address_bytes, 2 * limits.address_bytes)
-        self._ticket_bytes = Buckets(limits.ticket_bytes, 2 * limits.ticket_bytes)
         self._refusals = Buckets(REFUSALS_PER_SECOND, REFUSALS_BURST)
 
     async def respond(self, request: Message, peer: Peer) -> Message:
@@ -131,13 +130,23 @@ class Gate:
             return refused(refusal)
 
     async def _ticketed(self, request: Message, peer: Peer, known: bool) -> Message:
-        answer = await self._ask(request, peer)
-        if is_success(answer.code):
-            await self._wait(self._ticket_bytes, _token_of(request), len(answer.payload))
-        elif not known:
-            # Anybody can make up a ticket: only a good one proves something.
-            return fitted(answer, request, self._value(peer))
-        return answer
+        token, under_way = _token_of(request), self.tickets_under_way
+        if under_way.of(token) >= self.limits.exchanges_per_address:
+            self.counts.unheard += 1
+            raise Unheard
+        under_way.begin(token)
+        try:
+            answer = await self._ask(request, peer)
+            if is_success(answer.code):
+                if wait := min(self.ticket_wait(token), PATIENCE_SECONDS):
+                    self.counts.delayed += 1
+                    await self.sleep(wait)
+            elif not known:
+                # Anybody can make up a ticket: only a good one proves something.
+                return fitted(answer, request, self._value(peer))
+            return answer
+        finally:
+            under_way.end(token)
 
     async def _paced(self, request: Message, peer: Peer, known: bool) -> Message:
         sender = peer.identity or sender_of(peer.host)
@@ -182,18 +191,9 @@ class Gate:
         answer = refused(Refusal(Code.TOO_MANY_REQUESTS, "too much at once from this address", ceil(wait)))
         return answer if known else fitted(answer, request, self._value(peer))
 
-    async def _wait(self, buckets: Buckets, key: Hashable, size: int) -> None:
-        wait = buckets.take(key, size, self.clock(), PATIENCE_SECONDS)
-        if wait > PATIENCE_SECONDS:
-            self.counts.unheard += 1
-            raise Unheard
-        if wait:
-            self.counts.delayed += 1
-            await self.sleep(wait)
 
-
-def _token_of(request: Message) -> bytes:
+def _token_of(request: Message) -> str:
     """The ticket of `/f/<token>/<name>`, also as it stands in a Proxy-Uri."""
     uri = request.option(option.PROXY_URI)
     segments = request.options_of(option.URI_PATH) if uri is None else tuple(uri.split(b"/")[3:])
-    return segments[1] if len(segments) > 1 else b""
+    return segments[1].decode(errors="replace") if len(segments) > 1 else ""
