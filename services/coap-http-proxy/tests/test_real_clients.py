@@ -19,6 +19,8 @@ from pydantic import SecretStr
 from coap_http_proxy.bootstrap import Proxy
 from coap_http_proxy.settings import ProxySettings
 from coap_http_proxy.testing import HttpUpstream, mint
+from coap_wire import decode
+from coap_wire import options as option
 from updraft_local.ports import free_port
 
 PATIENCE_SECONDS = 10.0
@@ -161,6 +163,7 @@ async def test_old_zephyr_repeats_a_block_with_its_token_and_a_new_message_id(
     ("mapping", "uri"),
     [
         (b"coap2coap", b"coap://192.0.2.7:5683/f/" + TICKET + b"/fw"),
+        (b"coap2coap", b"coaps://192.0.2.7:5684/f/" + TICKET + b"/fw"),
         (b"coap2http", b"http://firmware.example:80/f/" + TICKET + b"/a.bin"),
     ],
 )
@@ -180,6 +183,27 @@ async def test_zephyrs_proxy_build_gets_the_image_its_package_uri_names(
         ):
             await zephyr.says("48 01", mid, token, "b9", mapping, asked, proxy_uri)
             await zephyr.hears("68 45", mid, token, HEAD, answered, TAIL, IMAGE[start : start + 256])
+
+
+@pytest.mark.rfc("7252 5.7.2")
+@pytest.mark.rfc("7959 2.4")
+async def test_zephyrs_proxy_build_gets_an_image_of_an_allowed_server(
+    redis_url: str, store: "redis.Redis", tmp_path: Path
+) -> None:
+    """What Zephyr looks at: code, block and payload; a block is as large as asked for, and the last one is told."""
+    token, got = "5a5a5a5a00000002", b""
+    async with HttpUpstream({"/a": IMAGE}) as upstream, proxy_of(redis_url, tmp_path, upstream) as zephyr:
+        uri = upstream.url("/a").encode()
+        for number, asked in enumerate(("c1 04", "c1 14", "c1 24", "c1 34")):
+            mid = f"0b0{number}"
+            await zephyr.says("48 01", mid, token, "b9", b"coap2http", asked, "cd", bytes((len(uri) - 13,)), uri)
+            datagram = await zephyr.next()
+            assert datagram[:12] == joined("68 45", mid, token)
+            answer = decode(datagram)
+            assert answer.uint(option.BLOCK2) == number << 4 | (number < 3) << 3 | 4
+            got += answer.payload
+    assert got == IMAGE
+    assert len(upstream.requests) == 1
 
 
 async def test_dm_lwm2m_fetches_an_image_that_ends_with_a_whole_block(
