@@ -84,14 +84,18 @@ async def listens(port: int) -> bool:
     return True
 
 
-async def test_an_http_client_that_waits_is_answered_after_sigterm(tmp_path: Path) -> None:
+@pytest.mark.parametrize("workers", [1, 2])
+async def test_an_http_client_that_waits_is_answered_after_sigterm(workers: int, tmp_path: Path) -> None:
     transport, device = await asyncio.get_running_loop().create_datagram_endpoint(
         SlowDevice, local_addr=("127.0.0.1", 0)
     )
     uri = f"coap://127.0.0.1:{transport.get_extra_info('sockname')[1]}"
     face, coap = free_port(), free_port(socket.SOCK_DGRAM)
-    options = ["--coap", str(coap), "--http-to-coap", str(face), "--allow", f"{uri}/"]
+    options = ["--coap", str(coap), "--http-to-coap", str(face), "--allow", f"{uri}/", "--workers", str(workers)]
     async with process(tmp_path, free_port(), *options) as child, httpx.AsyncClient(timeout=END_SECONDS) as http:
+        async with asyncio.timeout(START_SECONDS):
+            while not await listens(face):
+                await asyncio.sleep(0.05)
         got = asyncio.create_task(http.get(f"http://127.0.0.1:{face}/hc/{uri}/x"))
         async with asyncio.timeout(END_SECONDS):
             request, address = await device.asked.get()
