@@ -6,6 +6,7 @@ import signal
 import socket
 from collections.abc import Awaitable, Callable
 from contextlib import AsyncExitStack
+from dataclasses import asdict
 from functools import partial
 
 import redis.asyncio as redis
@@ -186,6 +187,10 @@ class Proxy:
             "datagrams": self.transport.received,
             "malformed": self.exchanges.malformed,
             "duplicates": self.exchanges.duplicates,
+            "repeated": self.exchanges.retransmissions,
+            "givenUp": self.exchanges.given_up,
+            "shed": self.exchanges.shed,
+            "gate": asdict(self.gate.counts),
             "waiting": self.exchanges.waiting,
             "downloads": len(downloads.open),
             "httpToCoap": {str(status): count for status, count in self.http_face.statuses.items()},
