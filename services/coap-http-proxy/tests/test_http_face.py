@@ -113,6 +113,22 @@ async def test_a_large_resource_is_put_together_from_its_blocks(szx: int) -> Non
         assert len(device.requests) == -(-len(BODY) // (16 << szx))
 
 
+async def test_no_response_waits_for_more_to_send(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Nagle's algorithm is off on every connection: with it, one of two small writes waits for a delayed ACK."""
+    switched: list[int] = []
+    real = socket.socket.setsockopt
+
+    def noted(self: socket.socket, level: int, name: int, *value: int) -> None:
+        real(self, level, name, *value)
+        if (level, name) == (socket.IPPROTO_TCP, socket.TCP_NODELAY):
+            switched.append(self.getsockname()[1])
+
+    monkeypatch.setattr(socket.socket, "setsockopt", noted)
+    async with face() as http:
+        await http.get("/.well-known/core")
+        assert http.base_url.port in switched
+
+
 async def test_head_costs_one_block() -> None:
     async with Device.listening(blockwise(BODY)) as device, face(device.uri) as http:
         got = await http.head(f"/hc/{device.uri}/big")

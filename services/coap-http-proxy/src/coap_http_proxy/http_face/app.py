@@ -183,10 +183,21 @@ class _Server(uvicorn.Server):
         yield
 
 
+def _listening(host: str, port: int) -> socket.socket:
+    # By its protocol number asyncio knows TCP and switches Nagle's waiting off; `socket.create_server` leaves it zero,
+    # and a client on a connection kept open then waits 40 ms for each body.
+    family = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0][0]
+    made = socket.socket(family, socket.SOCK_STREAM, socket.IPPROTO_TCP)
+    made.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+    made.bind((host, port))
+    made.listen()
+    return made
+
+
 @asynccontextmanager
 async def serving(face: HttpFace, host: str, port: int, drain_seconds: int) -> AsyncIterator[int]:
     """Listen for HTTP until the block ends, then let requests finish for `drain_seconds`; yields the port."""
-    listening = socket.create_server((host, port))
+    listening = _listening(host, port)
     server = _Server(
         uvicorn.Config(
             face,
