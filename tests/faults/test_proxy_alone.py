@@ -301,3 +301,22 @@ async def test_redis_away_is_not_noticed_by_who_downloads_and_waited_for_by_who_
         await asyncio.to_thread(proxy.process.stop)
         for one in (crowd, late):
             require_honest_progress(proxy, one)
+
+
+async def test_a_proxy_started_anew_while_redis_is_away_lets_nobody_begin_anew(tmp_path: Path, image: bytes) -> None:
+    """Two faults at once: the new process cannot know whose tickets are good, and says so; it never says 4.04."""
+    upstream = FrailUpstream({"/fw": image})
+    async with running(tmp_path, upstream) as proxy:
+        crowd = crowd_of(proxy, upstream.url("/fw"), image, 20)
+        crowd.start()
+        await crowd.until_share(0.3)
+        proxy.redis.kill()
+        proxy.process.kill()
+        proxy.process.start()
+        await crowd.until(lambda: all(device.refused for device in crowd.devices))
+        assert crowd.share < 1
+        await asyncio.to_thread(proxy.redis.start)
+        await crowd.finish(60)
+        crowd.require_no_restart()
+        assert set(all_of(device.refused for device in crowd.devices)) == {"5.03"}
+        assert upstream.sent == len(image)
