@@ -161,10 +161,18 @@ def test_what_is_allowed_is_what_the_http_client_would_connect_to(uri: str) -> N
     assert asked.userinfo == b""
 
 
+@pytest.mark.rfc("7252-5.7.2-a")
 async def test_by_default_nothing_upstream_may_be_asked(redis_url: str, tmp_path: Path) -> None:
     async with HttpUpstream({"/a": b"inside"}) as inside, running(redis_url, tmp_path, "") as (_, client):
-        assert (await client.get(extra=by_uri(inside.url("/a")))).code == Code.FORBIDDEN
+        assert (await client.get(extra=by_uri(inside.url("/a")))).code == Code.PROXYING_NOT_SUPPORTED
         assert inside.requests == []
+
+
+@pytest.mark.rfc("7252-5.7.2-a")
+@pytest.mark.parametrize("scheme", ["ftp", "gopher", "file", "coap+tcp", "ws", "data"])
+async def test_a_scheme_nobody_speaks_here_is_proxied_by_nobody(scheme: str, redis_url: str, tmp_path: Path) -> None:
+    async with running(redis_url, tmp_path, "http://files.example/") as (_, client):
+        assert (await client.get(extra=by_uri(f"{scheme}://files.example/a"))).code == Code.PROXYING_NOT_SUPPORTED
 
 
 async def test_a_name_on_the_allow_list_leads_into_the_own_house_only_when_that_was_configured(
@@ -273,9 +281,10 @@ async def test_a_stranger_gets_everything_and_large_blocks_once_it_has_echoed(re
 
 
 async def test_who_asks_too_often_without_a_ticket_is_told_when_to_come_again(redis_url: str, tmp_path: Path) -> None:
-    async with running(
-        redis_url, tmp_path, "", trusted_networks="", address_requests_per_second=0.001
-    ) as (proxy, client):
+    async with running(redis_url, tmp_path, "", trusted_networks="", address_requests_per_second=0.001) as (
+        proxy,
+        client,
+    ):
         codes = [(await client.get(".well-known", "core")).code for _ in range(2)]
         assert codes == [Code.TOO_MANY_REQUESTS] * 2
         assert proxy.gate.counts.limited == 2

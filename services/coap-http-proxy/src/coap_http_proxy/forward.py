@@ -69,7 +69,9 @@ class CrossProxy:
         except uris.ForbiddenUri as error:
             # By a reverse path the device does not know, and is not told, which upstream it is.
             said = "no such resource" if what.route else str(error)
-            raise Refusal(Code.BAD_REQUEST if error.malformed else Code.FORBIDDEN, said) from error
+            # RFC 7252 section 5.7.2 has 5.05 for all; 4.03 tells a device that the URI is at fault, not the server.
+            refused = Code.PROXYING_NOT_SUPPORTED if error.unspoken else Code.FORBIDDEN
+            raise Refusal(Code.BAD_REQUEST if error.malformed else refused, said) from error
 
     async def _asked(
         self, request: Message, asked: Question, body: Body, peer: Peer, block: Block, what: Proxied

@@ -14,11 +14,13 @@ MAX_URI_BYTES: Final = 1024
 
 
 class ForbiddenUri(ValueError):
-    """Not an upstream of this proxy (4.03), or no URI at all (4.00 when `malformed`)."""
+    """Not an upstream of this proxy (4.03), no URI at all (4.00 when `malformed`), or nothing that is proxied here
+    whatever the allow-list says (5.05 when `unspoken`)."""
 
-    def __init__(self, message: str, *, malformed: bool = False) -> None:
+    def __init__(self, message: str, *, malformed: bool = False, unspoken: bool = False) -> None:
         super().__init__(message)
         self.malformed = malformed
+        self.unspoken = unspoken
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,6 +61,9 @@ def authority(uri: str) -> tuple[str, int] | None:
 def allowed(uri: str, bases: Iterable[Base]) -> Base:
     """The base that allows `uri`; raises ForbiddenUri."""
     scheme, host, port, path = _split(uri)
+    bases = tuple(bases)
+    if not bases:
+        raise ForbiddenUri("this server is no proxy: it has no upstreams", unspoken=True)
     for base in bases:
         if (scheme, host, port) == (base.scheme, base.host, base.port) and (path + "/").startswith(base.path):
             return base
@@ -79,7 +84,7 @@ def _split(uri: str) -> tuple[str, str, int, str]:
     if not scheme or not host:
         raise ForbiddenUri("the URI has no scheme or no host", malformed=True)
     if scheme not in DEFAULT_PORTS:
-        raise ForbiddenUri(f"scheme {scheme[:10]} is not served here")
+        raise ForbiddenUri(f"scheme {scheme[:10]} is not served here", unspoken=True)
     # Credentials in a URI, a backslash, a fragment or dot segments are tricks to make two parsers disagree.
     if "@" in parts.netloc or "\\" in uri or "#" in uri or _has_dot_segments(parts.path):
         raise ForbiddenUri("the URI holds credentials, a backslash, a fragment or dot segments", malformed=True)
