@@ -10,6 +10,8 @@ import socket
 from collections.abc import Callable
 from typing import Final, Protocol
 
+from datagrams.unicast import only_unicast
+
 logger = logging.getLogger(__name__)
 
 Address = tuple[str, int]
@@ -35,6 +37,7 @@ def udp_socket(host: str, port: int, share_port: bool = False) -> socket.socket:
         if share_port:
             opened.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
         opened.setblocking(False)
+        only_unicast(opened)
         opened.bind((host, port))
     except OSError:
         opened.close()
