@@ -356,6 +356,16 @@ async def test_a_proxy_that_is_its_own_upstream_finds_the_loop(tmp_path: Path) -
 
 
 @pytest.mark.rfc("7252-11.2-b")
+async def test_a_circle_through_both_faces_is_found(tmp_path: Path) -> None:
+    port, face = free_port(2), free_port()
+    itself = f"coap://127.0.0.1:{port}"
+    around = f"/loop=http://127.0.0.1:{face}/hc/{itself}/loop"
+    async with running(tmp_path, itself, coap_port=port, http_to_coap_port=face, reverse=around) as (proxy, client):
+        reply = await client.ask(Code.GET, ((option.URI_PATH, b"loop"),), seconds=5)
+        assert reply.code == Code.HOP_LIMIT_REACHED
+        assert proxy.upstream.stats.requests == 1
+
+
 async def test_coap_with_dtls_and_a_closed_port_are_told_at_once(tmp_path: Path) -> None:
     port = free_port()
     bases = f"coap://127.0.0.1:{port},coaps://127.0.0.1:{port}"

@@ -112,6 +112,7 @@ class Proxy:
             settings.http_to_coap_max_bytes,
             settings.max_artifact_bytes,
             settings.http_to_coap_timeout_seconds,
+            name,
         )
         self._faces = AsyncExitStack()
 

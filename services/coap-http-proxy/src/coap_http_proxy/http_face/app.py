@@ -45,6 +45,8 @@ class HttpFace:
     max_request_bytes: int
     max_response_bytes: int
     timeout_seconds: float
+    # What this proxy calls itself in Via: who comes back with it has run in a circle.
+    name: str = ""
     statuses: dict[int, int] = field(default_factory=dict)
     # RFC 7252 section 4.7, NSTART: one question at a time for each device.
     _turns: "WeakValueDictionary[tuple[str, int], asyncio.Lock]" = field(default_factory=WeakValueDictionary)
@@ -73,6 +75,8 @@ class HttpFace:
 
     async def _ask(self, request: Request, send: Send) -> None:
         """One request, to the end of its response; raises Refused before the first byte of one."""
+        if self.name and self.name in request.headers.get("via", ""):
+            raise translation.Refused(508, "the request has been here already")  # RFC 9110 section 7.6.3
         uri, target = self._target(request)
         body = await self._body(request)
         message = translation.request_of(request.method, _headers(request), target, has_body=bool(body))
