@@ -4,8 +4,9 @@ import asyncio
 import hashlib
 import json
 import os
-from collections.abc import AsyncIterator, Callable
-from contextlib import asynccontextmanager
+import resource
+from collections.abc import AsyncIterator, Callable, Iterator
+from contextlib import asynccontextmanager, contextmanager
 from email.utils import formatdate
 from pathlib import Path
 from typing import Any
@@ -500,6 +501,41 @@ async def test_a_slow_upstream_costs_an_empty_ack_and_one_that_never_answers_5_0
         second = await asyncio.wait_for(client.replies.get(), 5)
         assert (second.type, second.token, second.payload) == (Type.CON, b"tk", b"at last")
         assert (await client.ask(Code.GET, by_uri(origin, "/in/never"))).code == Code.GATEWAY_TIMEOUT
+
+
+@contextmanager
+def full_disk(max_bytes: int) -> Iterator[None]:
+    """Files may not grow beyond `max_bytes`: the kernel says so when it is tried."""
+    before = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (max_bytes, before[1]))
+    try:
+        yield
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, before)
+
+
+async def test_a_full_disk_is_5_03_in_both_directions_and_mends_itself(tmp_path: Path) -> None:
+    async with running(tmp_path, saying(200, {}, LARGE)) as (proxy, client, origin):
+        with full_disk(100_000):
+            assert (await client.ask(Code.GET, by_uri(origin, "/in/a"))).code == Code.SERVICE_UNAVAILABLE
+            codes = []
+            for num in range(120):
+                block = (option.BLOCK1, encode_block(Block(num, True, 6)))
+                codes.append((await client.ask(Code.PUT, by_uri(origin, "/in/a", block), bytes(1024))).code)
+                if codes[-1] != Code.CONTINUE:
+                    break
+            assert codes[-1] == Code.SERVICE_UNAVAILABLE
+            assert 97 <= codes.count(Code.CONTINUE) < 119
+        assert (proxy.upstream.room.taken, len(proxy.service.cross_proxy.uploads)) == (0, 0)
+        assert await client.fetch(extra=by_uri(origin, "/in/a")) == LARGE
+        assert (await client.upload(Code.PUT, by_uri(origin, "/in/a"), LARGE)).code == Code.CHANGED
+        assert origin.requests[-1].body == LARGE
+
+
+async def test_more_than_there_is_room_for_is_5_03_and_room_comes_back(tmp_path: Path) -> None:
+    async with running(tmp_path, saying(200, {}, bytes(5000)), arriving_bytes=4000) as (proxy, client, origin):
+        assert (await client.ask(Code.GET, by_uri(origin, "/in/a"))).code == Code.SERVICE_UNAVAILABLE
+        assert proxy.upstream.room.taken == 0
 
 
 async def test_an_upstream_that_is_not_there_or_sends_too_much_is_a_bad_gateway(tmp_path: Path) -> None:

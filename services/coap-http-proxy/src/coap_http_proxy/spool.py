@@ -7,6 +7,7 @@ import hashlib
 import mmap
 import tempfile
 from collections.abc import AsyncIterator
+from contextlib import suppress
 from pathlib import Path
 from types import TracebackType
 from typing import IO, Final
@@ -98,7 +99,9 @@ class Spool:
         self.size = 0
         self._few = bytearray()
         if self._file is not None:
-            self._file.close()
+            # What could not be written is tried once more here; the file is closed and gone all the same.
+            with suppress(OSError):
+                self._file.close()
             self._file = None
 
 
