@@ -1,4 +1,4 @@
-"""libcoap's clients with GnuTLS and with OpenSSL fetch real firmware over DTLS, with a device's own key."""
+"""libcoap over DTLS with GnuTLS and with OpenSSL: its clients fetch real firmware, its servers are asked."""
 
 import json
 import re
@@ -13,11 +13,12 @@ from pathlib import Path
 import pytest
 import redis
 from alone import Alone, alone
-from fetchers import Said
+from fetchers import FETCHERS, Asked, Said
 from strangers import program
 
 from updraft_local.firmware import Firmware
 from updraft_local.ports import free_port
+from updraft_local.processes import Process
 
 IMAGE = "zephyr.signed.bin"
 CLIENTS = ("coap-client-gnutls", "coap-client-openssl")
@@ -25,6 +26,7 @@ CLIENT_SECONDS = 60
 FILE_KEY = "a-key-from-the-file"
 
 both = pytest.mark.parametrize("client", CLIENTS)
+both_servers = pytest.mark.parametrize("server", ["coap-server-gnutls", "coap-server-openssl"])
 
 
 class Secure:
@@ -153,3 +155,28 @@ def test_crowd_of_both_kinds_downloads_at_once(proxy: Secure, image: bytes, tmp_
 
     with ThreadPoolExecutor(12) as crowd:
         assert set(crowd.map(download, range(24))) == {image}
+
+
+@both_servers
+def test_coaps_upstream_is_asked_with_the_proxys_own_key(server: str, tmp_path: Path) -> None:
+    port, key = free_port(socket.SOCK_DGRAM), "the-proxys-own-key"
+    command = [program(server), "-A", "127.0.0.1", "-p", str(port), "-k", key, "-d", "10"]
+    process = Process("coap-server", command, {}, tmp_path / "server.log")
+    at = f"127.0.0.1:{port + 1}"  # libcoap listens for DTLS one port further on
+    keys = tmp_path / "keys"
+    keys.write_text(f"{at} proxy {key.encode().hex()}\n")
+    keys.chmod(0o600)
+    (tmp_path / "files").mkdir()
+    body = tmp_path / "body"
+    body.write_bytes(secrets.token_bytes(20_000))
+    process.start()
+    try:
+        settings = {"ALLOWED_UPSTREAMS": f"coaps://{at}/", "UPSTREAM_PSK_FILE": str(keys)}
+        with alone(tmp_path, tmp_path / "files", **settings) as running:
+            for method, given in (("put", body), ("get", None)):
+                asked = Asked(f"coaps://{at}/kept", running.address, method=method, body=given)
+                said = FETCHERS["coap-client-notls"](asked, tmp_path)
+            assert said.body == body.read_bytes()
+        process.require_alive()
+    finally:
+        process.stop()

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 import redis.asyncio as redis
 
-from coap_http_proxy.psk import BadKeys, Keys, parse_keys, read_keys
+from coap_http_proxy.psk import BadKeys, ClientKey, Keys, parse_keys, parse_upstream_keys, read_keys, read_upstream_keys
 from dtls import Psk
 
 KEY = "000102030405060708090a0b0c0d0e0f"
@@ -87,3 +87,28 @@ def test_keys_are_never_printed() -> None:
     printed = f"{psk} {psk!r} {Keys({'device': psk}, None)!r}"
     assert KEY not in printed
     assert str(psk.key) not in printed
+
+
+def test_keys_of_upstreams_go_by_host_and_port(tmp_path: Path) -> None:
+    path = tmp_path / "keys"
+    path.write_text(f"# ours\nFiles.example:5684 proxy {KEY}\n192.0.2.1:7 proxy-2 {KEY}\n")
+    path.chmod(0o600)
+    key = bytes.fromhex(KEY)
+    assert read_upstream_keys(path) == {
+        ("files.example", 5684): ClientKey("proxy", key),
+        ("192.0.2.1", 7): ClientKey("proxy-2", key),
+    }
+    assert KEY not in repr(read_upstream_keys(path))
+    assert read_upstream_keys(None) == {}
+    path.chmod(0o644)
+    with pytest.raises(BadKeys, match="open to every user"):
+        read_upstream_keys(path)
+
+
+@pytest.mark.parametrize(
+    "line", [f"files.example proxy {KEY}", f":5684 proxy {KEY}", f"files.example:x proxy {KEY}", "a:1 proxy 00", "a:1"]
+)
+def test_line_of_an_upstream_that_is_wrong_is_named_by_number(line: str) -> None:
+    with pytest.raises(BadKeys, match="line 1") as refused:
+        parse_upstream_keys(line)
+    assert KEY not in str(refused.value)

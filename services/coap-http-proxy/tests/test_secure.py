@@ -12,10 +12,12 @@ import pytest
 import redis.asyncio as redis
 from pydantic import SecretStr
 
+import coap_http_proxy.coap_client.secure as coap_client_secure
 from coap_http_proxy.bootstrap import Proxy
 from coap_http_proxy.settings import ProxySettings
 from coap_http_proxy.testing import CoapClient, HttpUpstream, mint
 from coap_wire import Block, Code
+from coap_wire import options as option
 from dtls import Client
 from updraft_local.ports import free_port
 
@@ -281,3 +283,65 @@ async def test_keys_of_a_file_do_without_redis(tmp_path: Path) -> None:
         client = await SecureClient.shake(proxy, "device")
         assert (await client.get(".well-known", "core")).code == Code.CONTENT
         client.close()
+
+
+@asynccontextmanager
+async def in_front_of(secure: Proxy, folder: Path, key: bytes, identity: str = "proxy") -> AsyncIterator[CoapClient]:
+    """A client of a proxy that may ask the secure one as its upstream, with this key."""
+    assert secure.secure is not None
+    folder.mkdir()
+    at = f"127.0.0.1:{secure.secure.transport.port}"
+    (folder / "keys").write_text(f"{at} {identity} {key.hex()}\n")
+    (folder / "keys").chmod(0o600)
+    settings = ProxySettings(
+        redis_url=SecretStr(""),
+        port=free_port(),
+        coap_port=free_port(2),
+        cache_directory=folder / "cache",
+        allowed_upstreams=f"coaps://{at}/",
+        upstream_psk_file=folder / "keys",
+    )
+    async with Proxy(settings) as proxy:
+        client = await CoapClient.connect(proxy.transport.port)
+        yield client
+        client.close()
+
+
+@pytest.mark.rfc("7252-11.2-b")
+async def test_coaps_upstream_is_asked_over_dtls_with_the_proxys_own_key(
+    redis_url: str, store: "redis.Redis", tmp_path: Path
+) -> None:
+    await give_key(store, "proxy")
+    async with (
+        HttpUpstream({}) as upstream,
+        running(redis_url, tmp_path, upstream) as secure,
+        in_front_of(secure, tmp_path / "front", KEY) as client,
+    ):
+        assert secure.secure is not None
+        uri = f"coaps://127.0.0.1:{secure.secure.transport.port}/.well-known/core"
+        told = await client.get(extra=((option.PROXY_URI, uri.encode()),))
+        assert (told.code, told.payload[:4]) == (Code.CONTENT, b"</f>")
+        assert secure.secure.server.counters.opened == 1
+        # What was said to the proxy alone is not kept for others.
+        again = await client.get(extra=((option.PROXY_URI, uri.encode()),))
+        assert (again.payload, secure.secure.server.counters.opened) == (told.payload, 2)
+        async with asyncio.timeout(5):  # the session ends with the question
+            while secure.secure.server.sessions:
+                await asyncio.sleep(0.01)
+
+
+async def test_coaps_upstream_that_does_not_know_the_key_is_not_asked(
+    redis_url: str, store: "redis.Redis", tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(coap_client_secure, "HANDSHAKE_SECONDS", 0.5)
+    await give_key(store, "proxy")
+    async with (
+        HttpUpstream({}) as upstream,
+        running(redis_url, tmp_path, upstream) as secure,
+        in_front_of(secure, tmp_path / "front", b"w" * 16) as client,
+    ):
+        assert secure.secure is not None
+        uri = f"coaps://127.0.0.1:{secure.secure.transport.port}/.well-known/core"
+        told = await client.get(extra=((option.PROXY_URI, uri.encode()),))
+        assert told.code == Code.GATEWAY_TIMEOUT
+        assert secure.service.answers == {}

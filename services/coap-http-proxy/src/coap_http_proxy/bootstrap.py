@@ -29,7 +29,7 @@ from coap_http_proxy.mapping import addresses, uris
 from coap_http_proxy.mapping.reverse import parse_routes
 from coap_http_proxy.metrics import Snapshot
 from coap_http_proxy.peers import Peer
-from coap_http_proxy.psk import Keys, read_keys
+from coap_http_proxy.psk import Keys, read_keys, read_upstream_keys
 from coap_http_proxy.secure import SecureFace
 from coap_http_proxy.service import ProxyService
 from coap_http_proxy.settings import ProxySettings
@@ -82,6 +82,7 @@ class Proxy:
                 settings.arriving_bytes,
                 settings.upstream_timeout_seconds,
             ),
+            read_upstream_keys(settings.upstream_psk_file),
         )
         uploads = Uploads(settings.cache_directory, self.upstream.room, settings.max_representation_bytes)
         cross_proxy = CrossProxy(self.upstream.representations, uploads, bases, name)

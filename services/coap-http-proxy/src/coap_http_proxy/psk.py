@@ -1,4 +1,4 @@
-"""Pre-shared keys for DTLS: of devices, in Redis (docs/contracts.md), and of a lone proxy, in a file. Never printed.
+"""Pre-shared keys for DTLS, never printed: of devices, in Redis (docs/contracts.md) or in a file, and of upstreams.
 
     # identity       key in hex                         controller, if the key is only for its tickets
     urn:dev:sensor   6f1d7c0a94e8b35207d1c6a2f8e49b13   sensor
@@ -10,6 +10,7 @@ import json
 import os
 import stat
 from collections.abc import Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Final
 
@@ -23,14 +24,29 @@ KEY_BYTES: Final = range(16, 65)
 MAX_IDENTITY_BYTES: Final = 128
 
 
+@dataclass(frozen=True, slots=True)
+class ClientKey:
+    """What an upstream knows this proxy by."""
+
+    identity: str
+    key: bytes = field(repr=False)
+
+
 class BadKeys(ValueError):
     """The file cannot be used; the message says why and holds no key."""
 
 
 def read_keys(path: Path | None) -> dict[str, Psk]:
     """Keys by identity; raises BadKeys, also when others can read the file."""
-    if path is None:
-        return {}
+    return {} if path is None else parse_keys(_text_of(path))
+
+
+def read_upstream_keys(path: Path | None) -> dict[tuple[str, int], ClientKey]:
+    """Keys of `coaps` upstreams by host and port; raises BadKeys, also when others can read the file."""
+    return {} if path is None else parse_upstream_keys(_text_of(path))
+
+
+def _text_of(path: Path) -> str:
     try:
         with path.open("rb") as file:
             mode = stat.S_IMODE(os.fstat(file.fileno()).st_mode)
@@ -41,7 +57,22 @@ def read_keys(path: Path | None) -> dict[str, Psk]:
         raise BadKeys(f"{path} cannot be read: {error.strerror}") from error
     if len(data) > MAX_FILE_BYTES:
         raise BadKeys(f"{path} is over {MAX_FILE_BYTES} bytes")
-    return parse_keys(data.decode("utf-8", "replace"))
+    return data.decode("utf-8", "replace")
+
+
+def parse_upstream_keys(text: str) -> dict[tuple[str, int], ClientKey]:
+    """Read lines `host:port identity key`; raises BadKeys with the number of the line."""
+    found: dict[tuple[str, int], ClientKey] = {}
+    for number, line in enumerate(text.splitlines(), 1):
+        words = line.split()
+        if not words or words[0].startswith("#"):
+            continue
+        host, _, port = words[0].rpartition(":")
+        psk = psk_of(words[2], None) if len(words) == 3 else None
+        if psk is None or not host or not port.isdecimal() or len(words[1].encode()) > MAX_IDENTITY_BYTES:
+            raise BadKeys(f"line {number} is not host:port, identity and key of 16 to 64 bytes in hex")
+        found[host.lower(), int(port)] = ClientKey(words[1], psk.key)
+    return found
 
 
 def parse_keys(text: str) -> dict[str, Psk]:

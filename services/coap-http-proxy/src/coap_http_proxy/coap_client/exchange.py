@@ -84,9 +84,12 @@ class Endpoint(asyncio.DatagramProtocol):
             self._answer.set_exception(error)
 
     def _send(self, message: Message) -> None:
+        self._pass_on(encode(message))
+
+    def _pass_on(self, datagram: bytes) -> None:
         assert self._transport is not None
         if not self._transport.is_closing():
-            self._transport.sendto(encode(message))
+            self._transport.sendto(datagram)
 
     async def ask(self, request: Message) -> Message:
         """The response to `request`, whose message id and token are chosen here; raises NoAnswer or BadAnswer.

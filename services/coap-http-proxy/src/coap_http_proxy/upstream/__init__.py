@@ -1,5 +1,6 @@
 """Everything that is asked of somebody else: artifacts by ticket, representations by URI."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 import httpx
@@ -8,6 +9,7 @@ from coap_http_proxy.blobs import Blob, BlobStore
 from coap_http_proxy.cache import RepresentationCache
 from coap_http_proxy.credentials import Credentials
 from coap_http_proxy.mapping import uris
+from coap_http_proxy.psk import ClientKey
 from coap_http_proxy.spool import Room
 from coap_http_proxy.tickets import Ticket
 from coap_http_proxy.upstream.artifacts import Artifacts
@@ -34,7 +36,8 @@ class UpstreamLimits:
 
 
 class Upstream:
-    """Both sorts of upstream over one HTTP client, with one set of counters. `name` is this proxy's pseudonym."""
+    """Both sorts of upstream over one HTTP client, with one set of counters. `name` is this proxy's pseudonym, `keys`
+    are those of `coaps` upstreams."""
 
     def __init__(
         self,
@@ -46,6 +49,7 @@ class Upstream:
         resolve: Resolve,
         name: str,
         limits: UpstreamLimits,
+        keys: Mapping[tuple[str, int], ClientKey],
     ) -> None:
         self.client, self.store, self.stats = client, store, UpstreamStats()
         self.room = Room(limits.arriving_bytes)
@@ -55,7 +59,7 @@ class Upstream:
         largest = limits.representation_bytes
         self.representations = Representations(
             HttpOrigin(client, bases, credentials.headers_for, store.folder, self.room, largest, name, self.stats),
-            CoapOrigin(resolve, store.folder, self.room, largest, name, self.stats),
+            CoapOrigin(resolve, store.folder, self.room, largest, name, self.stats, keys),
             RepresentationCache(limits.memory_bytes, limits.disk_bytes),
             limits.timeout_seconds,
         )

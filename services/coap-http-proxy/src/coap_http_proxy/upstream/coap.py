@@ -2,7 +2,8 @@
 representation."""
 
 import asyncio
-from collections.abc import Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
+from contextlib import asynccontextmanager
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Final
@@ -12,11 +13,13 @@ from weakref import WeakValueDictionary
 from coap_http_proxy.cache import Representation
 from coap_http_proxy.coap_client import transfer
 from coap_http_proxy.coap_client.exchange import BadAnswer, Endpoint, NoAnswer, endpoint
+from coap_http_proxy.coap_client.secure import secure_endpoint
 from coap_http_proxy.mapping import freshness, methods, uri_options
 from coap_http_proxy.mapping.freshness import Freshness
 from coap_http_proxy.mapping.questions import Question
 from coap_http_proxy.mapping.requests import Refusal
 from coap_http_proxy.mapping.uri_options import COAP_PORTS
+from coap_http_proxy.psk import ClientKey
 from coap_http_proxy.spool import Body, Room, Spool
 from coap_http_proxy.upstream.flights import UpstreamStats
 from coap_wire import Code, Message, Options, Type, decode_uint, encode_uint, is_success, is_unsafe
@@ -57,19 +60,18 @@ class CoapOrigin:
     max_bytes: int
     name: str
     stats: UpstreamStats
+    # Of `coaps` upstreams, by host and port.
+    keys: Mapping[tuple[str, int], ClientKey] = field(default_factory=dict)
     # NSTART is 1 (RFC 7252 section 4.7): one message to a server waits for its acknowledgement at a time.
     _turns: "WeakValueDictionary[tuple[str, int], asyncio.Lock]" = field(default_factory=WeakValueDictionary)
 
     async def ask(self, asked: Question, body: Body, stored: Representation | None = None) -> Representation:
         """The answer, whole; `stored` itself, with a new life, when it still holds. Raises Refusal."""
-        if asked.scheme != "coap":
-            raise Refusal(Code.BAD_GATEWAY, f"{asked.scheme} upstreams cannot be asked from here")
         try:
             parts = urlsplit(asked.uri)
+            host, port = parts.hostname or "", parts.port or COAP_PORTS[asked.scheme]
             options = self._options(asked, stored)
-            address, port = await self.resolve(parts.hostname or "", parts.port or COAP_PORTS["coap"])
-            turn = self._turns.setdefault((address, port), asyncio.Lock())
-            async with endpoint((address, port), turn) as server:
+            async with self._endpoint(asked.scheme, host, port) as server:
                 for _ in range(MAX_RESTARTS + 1):
                     try:
                         return await self._transfer(self._asking(server), asked, options, body, stored)
@@ -85,6 +87,16 @@ class CoapOrigin:
         except OSError as error:
             raise Refusal(Code.BAD_GATEWAY, "the upstream cannot be reached", 2) from error
         raise Refusal(Code.BAD_GATEWAY, "the upstream's answer changes faster than it can be read", 2)
+
+    @asynccontextmanager
+    async def _endpoint(self, scheme: str, host: str, port: int) -> AsyncIterator[Endpoint]:
+        key = self.keys.get((host, port))
+        if scheme == "coaps" and key is None:
+            raise Refusal(Code.BAD_GATEWAY, "the proxy has no key for that upstream")
+        address = await self.resolve(host, port)
+        turn = self._turns.setdefault(address, asyncio.Lock())
+        async with secure_endpoint(address, turn, key) if scheme == "coaps" and key else endpoint(address, turn) as one:
+            yield one
 
     def _options(self, asked: Question, stored: Representation | None) -> Options:
         options = [*uri_options.taken_apart(asked.uri), *asked.carried]
@@ -132,7 +144,7 @@ class CoapOrigin:
                 # With a tag of the upstream's own it can be asked whether that still holds.
                 ("etag", "") if tag and get else None,
                 None,
-                freshness.of_coap(first.uint(option.MAX_AGE)) if get else Freshness(0, shared=False),
+                _life(asked, first) if get else Freshness(0, shared=False),
                 uri=asked.uri,
                 location=_location(asked.uri, first),
             )
@@ -174,6 +186,12 @@ class CoapOrigin:
             "the upstream's own answer",
             life.seconds if told is None else max(1, min(told, freshness.LONGEST_RETRY_SECONDS)),
         )
+
+
+def _life(asked: Question, answer: Message) -> Freshness:
+    """Max-Age; what was said to us over DTLS was said to us alone (RFC 7252 section 6.2)."""
+    life = freshness.of_coap(answer.uint(option.MAX_AGE))
+    return life if asked.scheme == "coap" else replace(life, shared=False)
 
 
 def _location(uri: str, answer: Message) -> str:

@@ -143,7 +143,7 @@ class Representations:
         if failure := self.cache.failure(key, self.clock()):
             raise failure
         tag = None
-        if asked.if_match and b"" not in asked.if_match and asked.scheme != "coap":
+        if asked.if_match and b"" not in asked.if_match and asked.scheme in ("http", "https"):
             tag = await self._tag_to_match(asked, route)
         try:
             one = await self._timed(asked, body, None, route, tag)
