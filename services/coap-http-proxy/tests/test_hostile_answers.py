@@ -146,6 +146,7 @@ async def test_a_server_that_falls_silent_is_5_04(liar: Liar, says: bytes) -> No
         b"file:///etc/passwd",
         b"gopher://127.0.0.1:70/",
         b"coap://127.0.0.1/",
+        b"//[",
         b"http://127.0.0.1@evil.example/",
         b"",
     ],

@@ -41,6 +41,14 @@ def answered_format(content_type: str, accept: int | None) -> int | None:
     return 42 if accept == 42 and found is None else found
 
 
+def joined(uri: str, reference: str) -> str:
+    """What a Location says, seen from `uri`; the reference as it is when it is none, which no allow-list holds."""
+    try:
+        return urljoin(uri, reference)
+    except ValueError:
+        return reference
+
+
 def location_options(location: str, uri: str, route: Route | None) -> Options:
     """Location-Path and Location-Query of a 2.01; nothing when they cannot say it (RFC 7252 section 5.10.7).
 

@@ -10,7 +10,6 @@ from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
-from urllib.parse import urljoin
 
 import httpx
 
@@ -93,7 +92,7 @@ class HttpOrigin:
                 if asked.method != Code.GET or answer.status_code not in REDIRECTS or not to:
                     yield answer, bool(credentials)
                     return
-            uri = urljoin(uri, to)
+            uri = headers.joined(uri, to)
         raise Refusal(Code.BAD_GATEWAY, "the upstream leads round and round", 2)
 
     @asynccontextmanager
@@ -158,7 +157,7 @@ class HttpOrigin:
                 headers.strong(told.get("etag")),
                 freshness.of_http(told, now) if get else Freshness(0, shared=False),
                 uri=asked.uri,
-                location=urljoin(asked.uri, told.get("location", asked.uri)),
+                location=headers.joined(asked.uri, told.get("location", asked.uri)),
             )
 
     async def _leave(self, answer: httpx.Response) -> None:
