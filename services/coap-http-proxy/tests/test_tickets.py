@@ -91,7 +91,9 @@ async def test_more_than_may_wait_is_refused_at_once(store: "redis.Redis") -> No
 async def test_without_an_answer_from_redis_nobody_is_told_that_a_ticket_is_gone() -> None:
     client = redis.Redis(port=free_port(), socket_connect_timeout=1)
     downloads = Downloads(Tickets(client), client, fast_path())
-    refusals = await asyncio.gather(*(downloads.find("abcdefghijkl", ANYBODY) for _ in range(3)), return_exceptions=True)
+    refusals = await asyncio.gather(
+        *(downloads.find("abcdefghijkl", ANYBODY) for _ in range(3)), return_exceptions=True
+    )
     assert [one.code for one in refusals if isinstance(one, Refusal)] == [Code.SERVICE_UNAVAILABLE] * 3
     await client.aclose()
 
