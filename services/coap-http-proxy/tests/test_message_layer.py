@@ -378,6 +378,18 @@ async def test_errors_say_when_to_come_again_and_nothing_about_our_inside(
     assert b"bug" not in answer.payload
 
 
+@pytest.mark.parametrize(("kind", "ack_delay"), [(Type.CON, 3600.0), (Type.CON, 0.0), (Type.NON, 3600.0)])
+async def test_an_answer_that_cannot_be_encoded_is_an_error_of_ours(kind: Type, ack_delay: float) -> None:
+    desk = Desk(ack_delay, QUICK)
+    desk.answer = Message(Type.ACK, Code.CREATED, 0, options=((option.LOCATION_PATH, bytes(70_000)),))
+    desk.ready.clear()
+    desk.hear(Message(kind, Code.GET, 7, b"t"))
+    await desk.until(lambda: bool(desk.asked) and (bool(desk.sent) or ack_delay > 0))
+    desk.ready.set()
+    await desk.until(lambda: not desk.exchanges.waiting)
+    assert (desk.sent[-1][0].code, desk.sent[-1][0].token) == (Code.INTERNAL_SERVER_ERROR, b"t")
+
+
 async def test_a_refusal_keeps_its_own_options_in_order() -> None:
     desk = Desk()
     desk.answer = Refusal(Code.REQUEST_ENTITY_TOO_LARGE, "x" * 500, options=((option.SIZE1, b"\xff"),))

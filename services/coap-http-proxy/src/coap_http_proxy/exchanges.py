@@ -28,6 +28,7 @@ from coap_wire import (
     DEFAULT_TRANSMISSION,
     Code,
     DecodeError,
+    EncodeError,
     Message,
     Transmission,
     Type,
@@ -49,6 +50,7 @@ REMEMBERED_REPLIES: Final = 8192
 REMEMBERED_BYTES: Final = 4 << 20
 # Peers whose next message id is known; one that is forgotten begins at a random one again.
 NUMBERED_PEERS: Final = 4096
+_BROKEN: Final = refused(Refusal(Code.INTERNAL_SERVER_ERROR, ""))
 
 
 @dataclass(eq=False, slots=True)
@@ -192,7 +194,7 @@ class Exchanges:
             return None
         except Exception:
             logger.exception("a request could not be answered")
-            return refused(Refusal(Code.INTERNAL_SERVER_ERROR, ""))
+            return _BROKEN
 
     def _acknowledge(self, exchange: _Exchange) -> None:
         exchange.acknowledged = True
@@ -204,10 +206,19 @@ class Exchanges:
             exchange.timer.cancel()
         if task.cancelled():
             return
-        answer, request = task.result(), exchange.request
+        answer = task.result()
         if answer is None:
             self._remembered.drop(exchange.key)  # when it comes again it is heard again
-        elif is_unwanted(request, answer.code):
+            return
+        try:
+            self._deliver(exchange, answer)
+        except EncodeError:
+            logger.exception("an answer cannot be encoded")
+            self._deliver(exchange, _BROKEN)
+
+    def _deliver(self, exchange: _Exchange, answer: Message) -> None:
+        request = exchange.request
+        if is_unwanted(request, answer.code):
             if request.type == Type.CON and not exchange.acknowledged:
                 self._acknowledge(exchange)
         elif request.type == Type.NON and answer.code == Code.BAD_OPTION and request.option(PROXY_URI) is None:
@@ -220,6 +231,7 @@ class Exchanges:
                 encode(_addressed(answer, Type.NON, self._next_mid(exchange.peer), request.token)), exchange.peer
             )
         else:
+            encode(answer)  # raises here, where somebody can still say 5.00
             separate = asyncio.get_running_loop().create_task(self._separate(answer, request.token, exchange.peer))
             self._tasks.add(separate)
             separate.add_done_callback(self._tasks.discard)

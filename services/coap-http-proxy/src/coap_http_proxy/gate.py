@@ -123,9 +123,11 @@ class Gate:
 
     async def _ask(self, request: Message, peer: Peer) -> Message:
         # The Echo was for this proxy: it is not passed on (RFC 9175 section 2.3).
-        options = tuple(pair for pair in request.options if pair[0] != option.ECHO)
+        if request.option(option.ECHO) is not None:
+            options = tuple(pair for pair in request.options if pair[0] != option.ECHO)
+            request = replace(request, options=options)
         try:
-            return await self.inner(replace(request, options=options), peer)
+            return await self.inner(request, peer)
         except Refusal as refusal:
             return refused(refusal)
 
