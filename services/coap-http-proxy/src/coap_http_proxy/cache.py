@@ -91,9 +91,12 @@ class RepresentationCache:
         return found
 
     def put(self, key: Hashable, one: Representation) -> None:
-        """Keep an answer in place of the one before."""
+        """Keep an answer in place of the one before, unless it alone is larger than all room."""
         self.drop(key)
         self._failures.pop(key, None)
+        in_memory = isinstance(one.data, bytes)
+        if one.size > (self.max_memory_bytes - OVERHEAD_BYTES if in_memory else self.max_disk_bytes):
+            return
         self._kept[key] = one
         self._weigh(one, 1)
         while self._kept and (
