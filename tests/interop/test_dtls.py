@@ -158,8 +158,8 @@ def test_crowd_of_both_kinds_downloads_at_once(proxy: Secure, image: bytes, tmp_
 
 
 @both_servers
-def test_coaps_upstream_is_asked_with_the_proxys_own_key(server: str, tmp_path: Path) -> None:
-    port, key = free_port(socket.SOCK_DGRAM), "the-proxys-own-key"
+def test_coaps_upstream_is_asked_with_a_key_for_it_alone(server: str, tmp_path: Path) -> None:
+    port, key = free_port(socket.SOCK_DGRAM), "the-key-of-the-proxy"
     command = [program(server), "-A", "127.0.0.1", "-p", str(port), "-k", key, "-d", "10"]
     process = Process("coap-server", command, {}, tmp_path / "server.log")
     at = f"127.0.0.1:{port + 1}"  # libcoap listens for DTLS one port further on

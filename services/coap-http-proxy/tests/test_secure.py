@@ -308,7 +308,7 @@ async def in_front_of(secure: Proxy, folder: Path, key: bytes, identity: str = "
 
 
 @pytest.mark.rfc("7252-11.2-b")
-async def test_coaps_upstream_is_asked_over_dtls_with_the_proxys_own_key(
+async def test_coaps_upstream_is_asked_over_dtls_with_a_key_for_it_alone(
     redis_url: str, store: "redis.Redis", tmp_path: Path
 ) -> None:
     await give_key(store, "proxy")
