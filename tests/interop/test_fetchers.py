@@ -146,3 +146,15 @@ def test_a_body_sent_by_proxy_uri_arrives_whole(name: str, proxy: Alone, tmp_pat
     body.write_bytes(secrets.token_bytes(20_001))
     FETCHERS[name](Asked(f"{proxy.web.url}/{path}", proxy=proxy.address, method="put", body=body), tmp_path)
     assert [one[3] for one in proxy.web.taken if one[1] == f"/{path}"] == [body.read_bytes()]
+
+
+@pytest.mark.rfc("7252 4.2")
+def test_datagram_that_is_lost_is_sent_again_and_changes_nothing(proxy: Alone, image: bytes, tmp_path: Path) -> None:
+    libcoap = FETCHERS["coap-client-notls"]  # `-l` names the datagram it is to lose
+    down = Asked(f"{proxy.uri}/{REVERSE_PREFIX}/{IMAGE}", options=("-l", "90"))
+    assert libcoap(down, tmp_path).body == image
+    body = tmp_path / "body"
+    body.write_bytes(secrets.token_bytes(20_001))
+    up = Asked(f"{proxy.uri}/{REVERSE_PREFIX}/lossy", method="post", body=body, options=("-l", "20"))
+    libcoap(up, tmp_path)
+    assert [one[3] for one in proxy.web.taken if one[1] == "/lossy"] == [body.read_bytes()]
