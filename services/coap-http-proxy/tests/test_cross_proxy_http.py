@@ -532,6 +532,14 @@ async def test_a_full_disk_is_5_03_in_both_directions_and_mends_itself(tmp_path:
         assert origin.requests[-1].body == LARGE
 
 
+@pytest.mark.parametrize("size", [60_000, 200_001])
+async def test_there_is_room_for_the_transfer_under_way_whatever_the_settings_say(size: int, tmp_path: Path) -> None:
+    little = {"representation_memory_bytes": 0, "representation_disk_bytes": 0}
+    async with running(tmp_path, saying(200, {}, LARGE[:size]), **little) as (_, client, origin):
+        assert await client.fetch(extra=by_uri(origin, "/in/a"), szx=6) == LARGE[:size]
+        assert len(origin.requests) == 1
+
+
 async def test_more_than_there_is_room_for_is_5_03_and_room_comes_back(tmp_path: Path) -> None:
     async with running(tmp_path, saying(200, {}, bytes(5000)), arriving_bytes=4000) as (proxy, client, origin):
         assert (await client.ask(Code.GET, by_uri(origin, "/in/a"))).code == Code.SERVICE_UNAVAILABLE

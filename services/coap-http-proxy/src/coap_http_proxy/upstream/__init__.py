@@ -6,11 +6,11 @@ from dataclasses import dataclass
 import httpx
 
 from coap_http_proxy.blobs import Blob, BlobStore
-from coap_http_proxy.cache import RepresentationCache
+from coap_http_proxy.cache import OVERHEAD_BYTES, RepresentationCache
 from coap_http_proxy.credentials import Credentials
 from coap_http_proxy.mapping import uris
 from coap_http_proxy.psk import ClientKey
-from coap_http_proxy.spool import Room
+from coap_http_proxy.spool import IN_MEMORY_BYTES, Room
 from coap_http_proxy.tickets import Ticket
 from coap_http_proxy.upstream.artifacts import Artifacts
 from coap_http_proxy.upstream.coap import CoapOrigin, Resolve
@@ -60,7 +60,10 @@ class Upstream:
         self.representations = Representations(
             HttpOrigin(client, bases, credentials.headers_for, store.folder, self.room, largest, name, self.stats),
             CoapOrigin(resolve, store.folder, self.room, largest, name, self.stats, keys),
-            RepresentationCache(limits.memory_bytes, limits.disk_bytes),
+            # One of the largest at least: without it each block of a transfer would be a whole fetch.
+            RepresentationCache(
+                max(limits.memory_bytes, IN_MEMORY_BYTES + OVERHEAD_BYTES), max(limits.disk_bytes, largest)
+            ),
             limits.timeout_seconds,
         )
 
