@@ -37,16 +37,12 @@ class Memory:
         except (FileNotFoundError, ProcessLookupError, IndexError):
             return
 
-    @property
-    def warm(self) -> int:
-        """Bytes after the warm-up."""
-        return self.samples[int(len(self.samples) * WARM_SHARE)]
-
-    @property
-    def end(self) -> int:
-        """Bytes at the end: the median of the last tenth, so that one garbage collection does not decide."""
-        last = sorted(self.samples[-max(1, len(self.samples) // 10) :])
-        return last[len(last) // 2]
+    def at(self, share: float) -> int:
+        """Bytes at a share of its life: the median around it, so that one garbage collection does not decide."""
+        count = len(self.samples)
+        here = min(int(count * share), count - 1)
+        around = sorted(self.samples[max(0, here - count // 20) : here + count // 20 + 1])
+        return around[len(around) // 2] if around else 0
 
 
 def fuzz(target: str, seconds: int, environment: Mapping[str, str]) -> bool:
@@ -66,11 +62,12 @@ def fuzz(target: str, seconds: int, environment: Mapping[str, str]) -> bool:
         process.kill()
     code = process.wait()
     said = (folder / "log").read_text(errors="replace").splitlines()
-    flat = memory.end <= memory.warm * (1 + GROWTH)
+    warm, middle, end = (memory.at(share) for share in (WARM_SHARE, (1 + WARM_SHARE) / 2, 1.0))
+    flat = end <= warm * (1 + GROWTH)
     done = next((line for line in reversed(said) if line.startswith(("Done", "#"))), "no input was tried")
     sys.stdout.write(
         f"{target}: {'nothing escaped' if code == 0 else 'SOMETHING ESCAPED'}; {done.strip()}; resident memory "
-        f"{memory.warm / 1e6:.0f} MB after the warm-up, {memory.end / 1e6:.0f} MB at the end"
+        f"{warm / 1e6:.0f} MB after the warm-up, {middle / 1e6:.0f} MB half way, {end / 1e6:.0f} MB at the end"
         f"{'' if flat else ': IT GROWS'}; {folder}\n"
     )
     if code != 0:
