@@ -28,7 +28,7 @@ static void prefix_of(uint8_t prefix[PREFIX], uint32_t number) {
 
 /* A good request, mostly; then up to three of its bytes are spoilt, or its end is cut off, or something is added. */
 static size_t request(uint8_t *d) {
-  size_t at = 0, tkl = dice(9);
+  size_t at = 0, tkl = dice(20) ? dice(9) : dice(16);
   d[at++] = (uint8_t)(0x40 | tkl);
   d[at++] = 1;
   for (size_t i = 0; i < 2 + tkl; i++) d[at++] = (uint8_t)dice(256);
@@ -59,7 +59,7 @@ int main(int argc, char **argv) {
   static const uint64_t sizes[ARTIFACTS] = {1, 16, 1024, 5000, 70001};
   struct artifact artifacts[ARTIFACTS];
   uint8_t *bodies[ARTIFACTS];
-  static struct progress progress[TICKETS];
+  static struct progress progress[TICKETS], wild = {.size = 100000, .last_offset = -1};
   struct batch *b = batch_new(state, TICKETS);
   if (!b) return 3;
   for (int i = 0; i < ARTIFACTS; i++) {
@@ -86,12 +86,17 @@ int main(int argc, char **argv) {
       if (dice(4) && !batch_admit(b, prefix, a, &progress[number])) return 4;
     }
     size_t size = request(scratch);
-    uint8_t *exact = malloc(size ? size : 1), *out = malloc(OPTIONS + BLOCK_MAX_BYTES);
-    if (!exact || !out) return 3;
+    uint8_t *exact = malloc(size ? size : 1), *out = malloc(OPTIONS + BLOCK_MAX_BYTES), *options = malloc(OPTIONS);
+    if (!exact || !out || !options) return 3;
     memcpy(exact, scratch, size);
     uint32_t length = batch_answer(b, exact, size, out, (double)n);
     answered += length > 0;
     if (length > OPTIONS + BLOCK_MAX_BYTES || (length && (out[0] & 0xF0) != 0x60)) return 5;
+    struct reply r; /* once more, with no byte too many behind the options */
+    if (answer(b, exact, size, options, &r, (double)n) != (length > 0)) return 7;
+    uint64_t offset = dice(4) ? (uint64_t)dice(200) * 512 : dice(100000);
+    progress_served(&wild, offset, 16u << dice(7), (double)n);
+    if (!dice(500)) wild = (struct progress){.size = 100000, .last_offset = -1};
     if (n % 64 == 0) {
       for (int i = 0; i < 70; i++) {
         size_t more = request(scratch);
@@ -105,6 +110,7 @@ int main(int argc, char **argv) {
     }
     free(exact);
     free(out);
+    free(options);
   }
   for (int i = 0; i < TICKETS; i++)
     if (progress[i].offset > progress[i].size || progress[i].gaps > GAPS) return 6;
