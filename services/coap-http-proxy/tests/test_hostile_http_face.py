@@ -5,14 +5,15 @@ import random
 import socket
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from dataclasses import replace
 from typing import cast
 
 import httpx
 import pytest
 
-from coap_http_proxy.http_face.app import MAX_CONNECTIONS, MAX_HEAD_BYTES, HttpFace, serving
-from coap_http_proxy.mapping import uris
-from coap_wire import Block, Code, Message, Type, decode, encode, encode_block
+from coap_http_proxy.http_face.app import MAX_CONNECTIONS, MAX_HEAD_BYTES
+from coap_http_proxy.testing import Say, ScriptedDevice, answer, http_face
+from coap_wire import Block, Code, Message, Type, decode, decode_block, encode, encode_block
 from coap_wire import options as option
 from coap_wire.testing import hostile_datagrams
 
@@ -52,12 +53,10 @@ class Liar(asyncio.DatagramProtocol):
 
 @asynccontextmanager
 async def face(*allowed: str) -> AsyncIterator[int]:
-    async def direct(host: str, port: int) -> tuple[str, int]:
-        return host, port
-
-    made = HttpFace(tuple(map(uris.parse_base, allowed)), direct, 1000, 1000, 1.0)
-    async with serving(made, "127.0.0.1", 0, 1) as port:
-        yield port
+    """The port of a face with tight limits."""
+    async with http_face(*allowed, seconds=1.0, limit=1000) as http:
+        assert http.base_url.port is not None
+        yield http.base_url.port
 
 
 async def test_a_device_that_lies_gets_an_http_response_or_a_cut_one_and_nothing_else() -> None:
@@ -90,6 +89,61 @@ async def said(port: int, request: bytes, seconds: float = 5.0) -> bytes:
         return b""  # closed before all was read
     finally:
         writer.close()
+
+
+@pytest.mark.parametrize(
+    "said",
+    [
+        lambda request: [Message(Type.RST, Code.EMPTY, request.mid)],
+        lambda request: [answer(request, Code.CONTENT, b"x", uri_host=b"critical")],
+        lambda request: [answer(request, Code.CONTENT, b"x", block2=b"\7")],
+        lambda request: [answer(request, Code.CONTENT, b"x", block2=encode_block(Block(3, False, 2)))],
+        lambda request: [answer(request, Code.CONTENT, b"x", block2=encode_block(Block(0, True, 2)))],
+        lambda request: [answer(request, Code.CONTENT, b"x" * 16, block2=b"\x08", size2=b"\xff\xff\xff\xff")],
+        lambda request: [answer(request, Code.CONTENT, b"x" * 60_000)],
+        lambda request: [answer(request, Code.REQUEST_ENTITY_INCOMPLETE)],
+        lambda request: (
+            [answer(request, 0xE1)] if request.code == 9 else [answer(request, Code.PROXYING_NOT_SUPPORTED)]
+        ),
+    ],
+    ids=["reset", "critical", "szx7", "other_block", "short_block", "size2", "long", "incomplete", "no_proxy"],
+)
+async def test_an_answer_that_makes_no_sense_is_a_bad_gateway(said: Say) -> None:
+    async with ScriptedDevice.listening(said) as device, http_face(device.uri, limit=50_000) as http:
+        assert (await http.get(f"/hc/{device.uri}/x")).status_code == 502
+
+
+@pytest.mark.parametrize("how", ["etag", "code", "endless", "number", "grown"])
+async def test_a_body_that_breaks_off_is_never_taken_for_whole(how: str) -> None:
+    def say(request: Message) -> list[Message]:
+        value = request.option(option.BLOCK2)
+        block = Block(0, True, 2) if value is None else decode_block(value)
+        more = encode_block(replace(block, more=True))
+        if block.num < 3 or how == "endless":
+            return [answer(request, Code.CONTENT, b"x" * 64, block2=more, etag=b"\1")]
+        if how == "etag":
+            return [answer(request, Code.CONTENT, b"x" * 64, block2=more, etag=b"\2")]
+        if how == "code":
+            return [answer(request, Code.NOT_FOUND)]
+        if how == "grown":
+            return [answer(request, Code.CONTENT, b"x" * 128, block2=encode_block(Block(1, False, 3)), etag=b"\1")]
+        return [answer(request, Code.CONTENT, b"x" * 64, block2=encode_block(Block(9, False, 2)), etag=b"\1")]
+
+    async with ScriptedDevice.listening(say) as device, http_face(device.uri, limit=10_000) as http:
+        with pytest.raises(httpx.RemoteProtocolError):
+            await http.get(f"/hc/{device.uri}/x")
+        # Where it went wrong, nothing more is asked.
+        assert len(device.requests) == (10_000 // 64 + 1 if how == "endless" else 4)
+
+
+async def test_noise_and_answers_to_others_change_nothing() -> None:
+    def say(request: Message) -> list[Message]:
+        forged = replace(answer(request, Code.CONTENT, b"forged"), token=b"another")
+        other = replace(answer(request, Code.CONTENT, b"forged"), mid=request.mid ^ 1)
+        return [forged, other, Message(Type.RST, Code.EMPTY, request.mid ^ 1), answer(request, Code.CONTENT, b"true")]
+
+    async with ScriptedDevice.listening(say) as device, http_face(device.uri) as http:
+        assert (await http.get(f"/hc/{device.uri}/x")).content == b"true"
 
 
 HEAD = b" HTTP/1.1\r\nHost: x\r\nConnection: close\r\n"

@@ -2,8 +2,6 @@
 
 import asyncio
 import socket
-from collections.abc import AsyncIterator, Callable
-from contextlib import asynccontextmanager
 from dataclasses import replace
 
 import aiocoap
@@ -12,67 +10,14 @@ import httpx
 import pytest
 
 from coap_http_proxy.coap_client import exchange
-from coap_http_proxy.http_face.app import HttpFace, serving
+from coap_http_proxy.http_face.app import HttpFace
 from coap_http_proxy.mapping import uris
+from coap_http_proxy.testing import Say, ScriptedDevice, answer, http_face
 from coap_wire import Block, Code, Message, Type, decode, decode_block, encode, encode_block, encode_uint
 from coap_wire import options as option
 from updraft_local.ports import free_port
 
-Say = Callable[[Message], list[Message]]
 BODY = bytes(range(256)) * 20
-
-
-class Device(asyncio.DatagramProtocol):
-    """Answers each request with the messages `say` returns; acknowledgements are kept, not answered."""
-
-    def __init__(self, say: Say) -> None:
-        self.say, self.requests = say, list[Message]()
-        self.heard: asyncio.Queue[Message] = asyncio.Queue()
-        self.transport: asyncio.DatagramTransport
-
-    @classmethod
-    @asynccontextmanager
-    async def listening(cls, say: Say) -> AsyncIterator["Device"]:
-        transport, device = await asyncio.get_running_loop().create_datagram_endpoint(
-            lambda: cls(say), local_addr=("127.0.0.1", 0)
-        )
-        device.transport = transport
-        yield device
-        transport.close()
-
-    @property
-    def uri(self) -> str:
-        return f"coap://127.0.0.1:{self.transport.get_extra_info('sockname')[1]}"
-
-    def datagram_received(self, data: bytes, addr: tuple[str, int]) -> None:
-        message = decode(data)
-        self.heard.put_nowait(message)
-        if message.type in (Type.ACK, Type.RST):
-            return
-        self.requests.append(message)
-        for answer in self.say(message):
-            self.transport.sendto(encode(answer), addr)
-
-
-def answer(request: Message, code: int, payload: bytes = b"", **options: bytes) -> Message:
-    """A piggybacked response; options by their name in coap_wire.options."""
-    given = tuple(sorted((getattr(option, name.upper()), value) for name, value in options.items()))
-    return Message(Type.ACK, code, request.mid, request.token, given, payload)
-
-
-async def direct(host: str, port: int) -> tuple[str, int]:
-    return host, port
-
-
-@asynccontextmanager
-async def face(*allowed: str, seconds: float = 10.0, limit: int = 1 << 20) -> AsyncIterator[httpx.AsyncClient]:
-    """A client of an HTTP face that may ask the servers at `allowed`."""
-    made = HttpFace(tuple(map(uris.parse_base, allowed)), direct, limit, limit, seconds)
-    async with (
-        serving(made, "127.0.0.1", 0, 1) as port,
-        httpx.AsyncClient(base_url=f"http://127.0.0.1:{port}", timeout=20) as client,
-    ):
-        yield client
 
 
 def blockwise(body: bytes, szx: int = 6) -> Say:
@@ -91,7 +36,7 @@ def blockwise(body: bytes, szx: int = 6) -> Say:
 @pytest.mark.rfc("8075-5.3-a")
 async def test_a_small_resource_is_a_whole_http_response() -> None:
     said = lambda request: [answer(request, Code.CONTENT, b"22.5", content_format=b"", max_age=b"\5", etag=b"\xab")]  # noqa: E731
-    async with Device.listening(said) as device, face(device.uri) as http:
+    async with ScriptedDevice.listening(said) as device, http_face(device.uri) as http:
         got = await http.get(f"/hc/{device.uri}/sensors/t?unit=C")
         assert (got.status_code, got.content) == (200, b"22.5")
         assert got.headers["content-type"] == "text/plain; charset=utf-8"
@@ -106,7 +51,7 @@ async def test_a_small_resource_is_a_whole_http_response() -> None:
 @pytest.mark.rfc("8075-8.3-a")
 @pytest.mark.parametrize("szx", [0, 3, 6])
 async def test_a_large_resource_is_put_together_from_its_blocks(szx: int) -> None:
-    async with Device.listening(blockwise(BODY, szx)) as device, face(device.uri) as http:
+    async with ScriptedDevice.listening(blockwise(BODY, szx)) as device, http_face(device.uri) as http:
         got = await http.get(f"/hc?target_uri={device.uri}/big")
         assert got.content == BODY
         assert got.headers["transfer-encoding"] == "chunked"
@@ -124,13 +69,13 @@ async def test_no_response_waits_for_more_to_send(monkeypatch: pytest.MonkeyPatc
             switched.append(self.getsockname()[1])
 
     monkeypatch.setattr(socket.socket, "setsockopt", noted)
-    async with face() as http:
+    async with http_face() as http:
         await http.get("/.well-known/core")
         assert http.base_url.port in switched
 
 
 async def test_head_costs_one_block() -> None:
-    async with Device.listening(blockwise(BODY)) as device, face(device.uri) as http:
+    async with ScriptedDevice.listening(blockwise(BODY)) as device, http_face(device.uri) as http:
         got = await http.head(f"/hc/{device.uri}/big")
         assert (got.status_code, got.content, got.headers["etag"]) == (200, b"", '"01"')
         assert len(device.requests) == 1
@@ -164,7 +109,7 @@ def receives(into: bytearray, szx: int = 6, refuse_first: bool = False, forget_o
 @pytest.mark.parametrize("szx", [2, 6])
 async def test_a_large_body_is_sent_in_blocks_of_the_size_the_device_wants(szx: int) -> None:
     got = bytearray()
-    async with Device.listening(receives(got, szx)) as device, face(device.uri) as http:
+    async with ScriptedDevice.listening(receives(got, szx)) as device, http_face(device.uri) as http:
         done = await http.put(
             f"/hc/{device.uri}/fw", content=BODY, headers={"Content-Type": "application/octet-stream"}
         )
@@ -180,28 +125,31 @@ async def test_a_large_body_is_sent_in_blocks_of_the_size_the_device_wants(szx: 
 @pytest.mark.parametrize("size", [600, 5000])
 async def test_a_body_that_is_too_large_at_once_is_sent_again_in_smaller_blocks(size: int) -> None:
     got = bytearray()
-    async with Device.listening(receives(got, 2, refuse_first=True)) as device, face(device.uri) as http:
+    async with ScriptedDevice.listening(receives(got, 2, refuse_first=True)) as device, http_face(device.uri) as http:
         assert (await http.post(f"/hc/{device.uri}/x", content=BODY[:size])).status_code == 204
         assert bytes(got) == BODY[:size]
 
 
 async def test_a_device_that_forgot_the_first_blocks_gets_them_again() -> None:
     got = bytearray()
-    async with Device.listening(receives(got, forget_once=True)) as device, face(device.uri) as http:
+    async with ScriptedDevice.listening(receives(got, forget_once=True)) as device, http_face(device.uri) as http:
         assert (await http.post(f"/hc/{device.uri}/x", content=BODY)).status_code == 204
         assert bytes(got) == BODY
 
 
 @pytest.mark.rfc("8075-8.3-d")
 async def test_a_device_that_knows_no_blocks_makes_a_large_body_too_large() -> None:
-    async with Device.listening(lambda request: [answer(request, Code.BAD_OPTION)]) as device, face(device.uri) as http:
+    async with (
+        ScriptedDevice.listening(lambda request: [answer(request, Code.BAD_OPTION)]) as device,
+        http_face(device.uri) as http,
+    ):
         assert (await http.post(f"/hc/{device.uri}/x", content=BODY)).status_code == 413
         assert (await http.post(f"/hc/{device.uri}/x", content=b"small")).status_code == 500
 
 
 async def test_what_the_device_refuses_finally_is_too_large() -> None:
     said = lambda request: [answer(request, Code.REQUEST_ENTITY_TOO_LARGE, size1=b"\1")]  # noqa: E731
-    async with Device.listening(said) as device, face(device.uri) as http:
+    async with ScriptedDevice.listening(said) as device, http_face(device.uri) as http:
         assert (await http.post(f"/hc/{device.uri}/x", content=BODY)).status_code == 413
 
 
@@ -210,7 +158,7 @@ async def test_a_copy_that_is_still_good_is_not_sent_again() -> None:
         good = request.options_of(option.ETAG) == (b"\xab\xcd",)
         return [answer(request, Code.VALID if good else Code.CONTENT, b"", etag=b"\xab\xcd", max_age=b"\x0a")]
 
-    async with Device.listening(say) as device, face(device.uri) as http:
+    async with ScriptedDevice.listening(say) as device, http_face(device.uri) as http:
         got = await http.get(f"/hc/{device.uri}/x", headers={"If-None-Match": '"abcd"'})
         assert (got.status_code, got.content, got.headers["etag"]) == (304, b"", '"abcd"')
         assert got.headers["cache-control"] == "max-age=10"
@@ -227,7 +175,10 @@ async def test_a_copy_that_is_still_good_is_not_sent_again() -> None:
     ],
 )
 async def test_what_the_device_says_is_the_body(code: int, payload: bytes, status: int) -> None:
-    async with Device.listening(lambda request: [answer(request, code, payload)]) as device, face(device.uri) as http:
+    async with (
+        ScriptedDevice.listening(lambda request: [answer(request, code, payload)]) as device,
+        http_face(device.uri) as http,
+    ):
         got = await http.post(f"/hc/{device.uri}/x", content=b"1")
         assert (got.status_code, got.content) == (status, payload)
 
@@ -236,8 +187,8 @@ async def test_what_the_device_says_is_the_body(code: int, payload: bytes, statu
 async def test_what_the_device_says_gets_into_no_line_of_the_head() -> None:
     said = b"no\r\nX-Evil: 1\r\n\r\nHTTP/1.1 200 OK"
     async with (
-        Device.listening(lambda request: [answer(request, Code.NOT_FOUND, said)]) as device,
-        face(device.uri) as http,
+        ScriptedDevice.listening(lambda request: [answer(request, Code.NOT_FOUND, said)]) as device,
+        http_face(device.uri) as http,
     ):
         got = await http.get(f"/hc/{device.uri}/x")
         assert (got.status_code, got.reason_phrase, got.content) == (404, "Not Found", said)
@@ -249,7 +200,7 @@ async def test_a_separate_response_is_waited_for_and_acknowledged() -> None:
         separate = Message(Type.CON, Code.CONTENT, 4711, request.token, (), b"late")
         return [Message(Type.ACK, Code.EMPTY, request.mid), separate]
 
-    async with Device.listening(say) as device, face(device.uri) as http:
+    async with ScriptedDevice.listening(say) as device, http_face(device.uri) as http:
         assert (await http.get(f"/hc/{device.uri}/x")).content == b"late"
         await device.heard.get()
         acknowledgement = await device.heard.get()
@@ -264,77 +215,22 @@ async def test_a_lost_request_is_sent_again(monkeypatch: pytest.MonkeyPatch) -> 
         heard.append(request.mid)
         return [answer(request, Code.CONTENT, b"at last")] if len(heard) == 3 else []
 
-    async with Device.listening(say) as device, face(device.uri) as http:
+    async with ScriptedDevice.listening(say) as device, http_face(device.uri) as http:
         assert (await http.get(f"/hc/{device.uri}/x")).content == b"at last"
     assert len(heard) == 3 and len(set(heard)) == 1
 
 
 @pytest.mark.rfc("8075-8.5-a")
 async def test_a_device_that_says_nothing_is_a_gateway_timeout() -> None:
-    async with Device.listening(lambda _: []) as device, face(device.uri, seconds=0.2) as http:
+    async with ScriptedDevice.listening(lambda _: []) as device, http_face(device.uri, seconds=0.2) as http:
         assert (await http.get(f"/hc/{device.uri}/x")).status_code == 504
 
 
 async def test_a_port_nobody_listens_on_is_a_bad_gateway() -> None:
     uri = f"coap://127.0.0.1:{free_port(socket.SOCK_DGRAM)}"
-    async with face(uri) as http:
+    async with http_face(uri) as http:
         got = await http.get(f"/hc/{uri}/x")
         assert (got.status_code, "cannot be reached" in got.text) == (502, True)
-
-
-@pytest.mark.parametrize(
-    "said",
-    [
-        lambda request: [Message(Type.RST, Code.EMPTY, request.mid)],
-        lambda request: [answer(request, Code.CONTENT, b"x", uri_host=b"critical")],
-        lambda request: [answer(request, Code.CONTENT, b"x", block2=b"\7")],
-        lambda request: [answer(request, Code.CONTENT, b"x", block2=encode_block(Block(3, False, 2)))],
-        lambda request: [answer(request, Code.CONTENT, b"x", block2=encode_block(Block(0, True, 2)))],
-        lambda request: [answer(request, Code.CONTENT, b"x" * 16, block2=b"\x08", size2=b"\xff\xff\xff\xff")],
-        lambda request: [answer(request, Code.CONTENT, b"x" * 60_000)],
-        lambda request: [answer(request, Code.REQUEST_ENTITY_INCOMPLETE)],
-        lambda request: (
-            [answer(request, 0xE1)] if request.code == 9 else [answer(request, Code.PROXYING_NOT_SUPPORTED)]
-        ),
-    ],
-    ids=["reset", "critical", "szx7", "other_block", "short_block", "size2", "long", "incomplete", "no_proxy"],
-)
-async def test_an_answer_that_makes_no_sense_is_a_bad_gateway(said: Say) -> None:
-    async with Device.listening(said) as device, face(device.uri, limit=50_000) as http:
-        assert (await http.get(f"/hc/{device.uri}/x")).status_code == 502
-
-
-@pytest.mark.parametrize("how", ["etag", "code", "endless", "number", "grown"])
-async def test_a_body_that_breaks_off_is_never_taken_for_whole(how: str) -> None:
-    def say(request: Message) -> list[Message]:
-        value = request.option(option.BLOCK2)
-        block = Block(0, True, 2) if value is None else decode_block(value)
-        more = encode_block(replace(block, more=True))
-        if block.num < 3 or how == "endless":
-            return [answer(request, Code.CONTENT, b"x" * 64, block2=more, etag=b"\1")]
-        if how == "etag":
-            return [answer(request, Code.CONTENT, b"x" * 64, block2=more, etag=b"\2")]
-        if how == "code":
-            return [answer(request, Code.NOT_FOUND)]
-        if how == "grown":
-            return [answer(request, Code.CONTENT, b"x" * 128, block2=encode_block(Block(1, False, 3)), etag=b"\1")]
-        return [answer(request, Code.CONTENT, b"x" * 64, block2=encode_block(Block(9, False, 2)), etag=b"\1")]
-
-    async with Device.listening(say) as device, face(device.uri, limit=10_000) as http:
-        with pytest.raises(httpx.RemoteProtocolError):
-            await http.get(f"/hc/{device.uri}/x")
-        # Where it went wrong, nothing more is asked.
-        assert len(device.requests) == (10_000 // 64 + 1 if how == "endless" else 4)
-
-
-async def test_noise_and_answers_to_others_change_nothing() -> None:
-    def say(request: Message) -> list[Message]:
-        forged = replace(answer(request, Code.CONTENT, b"forged"), token=b"another")
-        other = replace(answer(request, Code.CONTENT, b"forged"), mid=request.mid ^ 1)
-        return [forged, other, Message(Type.RST, Code.EMPTY, request.mid ^ 1), answer(request, Code.CONTENT, b"true")]
-
-    async with Device.listening(say) as device, face(device.uri) as http:
-        assert (await http.get(f"/hc/{device.uri}/x")).content == b"true"
 
 
 @pytest.mark.rfc("8075-10.1-a", "8075-10.3-a")
@@ -356,16 +252,16 @@ async def test_noise_and_answers_to_others_change_nothing() -> None:
     ],
 )
 async def test_it_is_no_open_proxy(target: str, status: int) -> None:
-    async with face("coap://127.0.0.1:5683/", "http://127.0.0.1/") as http:
+    async with http_face("coap://127.0.0.1:5683/", "http://127.0.0.1/") as http:
         assert (await http.get(f"/hc?target_uri={target}")).status_code == status
         assert (await http.get(f"/hc/{target}")).status_code in (400, 403)
-    async with face() as http:
+    async with http_face() as http:
         assert (await http.get("/hc/coap://127.0.0.1/x")).status_code == 403
 
 
 @pytest.mark.rfc("8075-8.4-a")
 async def test_a_group_is_not_asked_even_when_it_is_allowed() -> None:
-    async with face("coap://224.0.1.187/") as http:
+    async with http_face("coap://224.0.1.187/") as http:
         assert (await http.get("/hc/coap://224.0.1.187/x")).status_code == 403
 
 
@@ -379,14 +275,14 @@ async def test_a_host_the_guard_refuses_is_not_asked() -> None:
 
 
 async def test_a_request_body_is_bounded() -> None:
-    async with Device.listening(blockwise(b"x")) as device, face(device.uri, limit=1000) as http:
+    async with ScriptedDevice.listening(blockwise(b"x")) as device, http_face(device.uri, limit=1000) as http:
         assert (await http.post(f"/hc/{device.uri}/x", content=b"x" * 1001)).status_code == 413
         assert device.requests == []
 
 
 @pytest.mark.rfc("8075-5.5-a")
 async def test_the_face_says_how_it_is_asked() -> None:
-    async with face() as http:
+    async with http_face() as http:
         got = await http.get("/.well-known/core?rt=core.hc")
         assert got.headers["content-type"].startswith("application/link-format")
         assert got.text.startswith('</hc/>;rt="core.hc"')
@@ -411,7 +307,7 @@ async def test_one_device_is_asked_one_question_at_a_time() -> None:
         device.transport.sendto(encode(answer(request, Code.CONTENT, b"x")), peers[request.token])
 
     peers: dict[bytes, tuple[str, int]] = {}
-    async with Device.listening(say) as device, face(device.uri) as http:
+    async with ScriptedDevice.listening(say) as device, http_face(device.uri) as http:
         received = device.datagram_received
 
         def noted(data: bytes, addr: tuple[str, int]) -> None:
@@ -443,7 +339,7 @@ async def test_a_large_body_goes_to_aiocoap_and_comes_back() -> None:
     port = free_port(socket.SOCK_DGRAM)
     context = await aiocoap.Context.create_server_context(site, bind=("127.0.0.1", port), transports=["udp6"])
     try:
-        async with face(f"coap://127.0.0.1:{port}") as http:
+        async with http_face(f"coap://127.0.0.1:{port}") as http:
             uri = f"/hc/coap://127.0.0.1:{port}/store"
             assert (await http.put(uri, content=BODY * 4)).status_code == 204
             assert (await http.get(uri)).content == BODY * 4

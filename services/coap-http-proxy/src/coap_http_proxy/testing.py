@@ -1,4 +1,5 @@
-"""For tests: an HTTP upstream that can misbehave, a client that fetches block by block, and tickets."""
+"""For tests: an HTTP upstream that can misbehave, a client that fetches block by block, a device that says what it is
+told to, and tickets."""
 
 import asyncio
 import hashlib
@@ -6,14 +7,20 @@ import json
 import random
 import re
 import secrets
-from collections.abc import Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from typing import Any, cast
 
+import httpx
 import redis.asyncio as redis
 
+from coap_http_proxy.http_face.app import HttpFace, serving
+from coap_http_proxy.mapping import uris
 from coap_wire import Block, Code, Message, Options, Type, decode, decode_block, encode, encode_block
 from coap_wire import options as option
+
+Say = Callable[[Message], list[Message]]
 
 
 @dataclass
@@ -256,3 +263,59 @@ class CoapClient(asyncio.DatagramProtocol):
         """Let the socket go."""
         assert self._transport is not None
         self._transport.close()
+
+
+class ScriptedDevice(asyncio.DatagramProtocol):
+    """Answers each request with the messages `say` returns; acknowledgements are kept, not answered."""
+
+    def __init__(self, say: Say) -> None:
+        self.say = say
+        self.requests: list[Message] = []
+        self.heard: asyncio.Queue[Message] = asyncio.Queue()
+        self.transport: asyncio.DatagramTransport
+
+    @classmethod
+    @asynccontextmanager
+    async def listening(cls, say: Say) -> AsyncIterator["ScriptedDevice"]:
+        """A device on a port of its own."""
+        transport, device = await asyncio.get_running_loop().create_datagram_endpoint(
+            lambda: cls(say), local_addr=("127.0.0.1", 0)
+        )
+        device.transport = transport
+        yield device
+        transport.close()
+
+    @property
+    def uri(self) -> str:
+        """`coap://HOST:PORT`."""
+        return f"coap://127.0.0.1:{self.transport.get_extra_info('sockname')[1]}"
+
+    def datagram_received(self, data: bytes, addr: tuple[str, int]) -> None:
+        message = decode(data)
+        self.heard.put_nowait(message)
+        if message.type in (Type.ACK, Type.RST):
+            return
+        self.requests.append(message)
+        for answer in self.say(message):
+            self.transport.sendto(encode(answer), addr)
+
+
+def answer(request: Message, code: int, payload: bytes = b"", **options: bytes) -> Message:
+    """A piggybacked response; options by their name in coap_wire.options."""
+    given = tuple(sorted((getattr(option, name.upper()), value) for name, value in options.items()))
+    return Message(Type.ACK, code, request.mid, request.token, given, payload)
+
+
+async def _direct(host: str, port: int) -> tuple[str, int]:
+    return host, port
+
+
+@asynccontextmanager
+async def http_face(*allowed: str, seconds: float = 10.0, limit: int = 1 << 20) -> AsyncIterator[httpx.AsyncClient]:
+    """A client of an HTTP face that may ask the servers at `allowed`."""
+    made = HttpFace(tuple(map(uris.parse_base, allowed)), _direct, limit, limit, seconds)
+    async with (
+        serving(made, "127.0.0.1", 0, 1) as port,
+        httpx.AsyncClient(base_url=f"http://127.0.0.1:{port}", timeout=20) as client,
+    ):
+        yield client
