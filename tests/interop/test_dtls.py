@@ -157,6 +157,21 @@ def test_crowd_of_both_kinds_downloads_at_once(proxy: Secure, image: bytes, tmp_
         assert set(crowd.map(download, range(24))) == {image}
 
 
+def test_of_several_workers_one_speaks_dtls_and_all_are_counted(bench: Firmware, image: bytes, tmp_path: Path) -> None:
+    port, keys = free_port(socket.SOCK_DGRAM), tmp_path / "keys"
+    keys.write_text(f"from-the-file {FILE_KEY.encode().hex()}\n")
+    keys.chmod(0o600)
+    (tmp_path / "files").mkdir()
+    shutil.copy(bench.new, tmp_path / "files" / IMAGE)
+    with alone(tmp_path, tmp_path / "files", WORKERS="2", DTLS_PORT=str(port), PSK_FILE=str(keys)) as running:
+        uri = f"coaps://127.0.0.1:{port}" + running.ticket(IMAGE).removeprefix(running.uri)
+        for client in CLIENTS:
+            assert fetch(client, "from-the-file", FILE_KEY, uri, tmp_path, "-U", "-b", "1024").body == image
+        counted = running.proxy.stats()
+        assert counted["dtlsOpened"] == len(CLIENTS)
+        assert counted["bytesOnAir"] == len(image) * len(CLIENTS)
+
+
 @both_servers
 def test_coaps_upstream_is_asked_with_a_key_for_it_alone(server: str, tmp_path: Path) -> None:
     port, key = free_port(socket.SOCK_DGRAM), "the-key-of-the-proxy"

@@ -43,7 +43,7 @@ class Limits:
 
     half_open: int = 1024
     # Many devices may share an address behind a translator, but none needs more than a moment for its handshake.
-    half_open_per_host: int = 64
+    half_open_per_host: int = 256
     handshake_seconds: float = 30.0
     sessions: int = 10_000
     # What one key can take of those: else a single device could push all others out.
