@@ -10,9 +10,9 @@ import socket
 import ssl
 from collections.abc import Awaitable, Callable, Iterable
 
-import httpcore
 import httpx
 
+from coap_http_proxy.connections import Connections, Streams
 from coap_http_proxy.mapping import addresses, uris
 
 logger = logging.getLogger(__name__)
@@ -72,37 +72,7 @@ async def _checked(host: str, port: int, private: tuple[addresses.Network, ...],
     return good[:MAX_ADDRESSES]
 
 
-class _GuardedBackend(httpcore.AsyncNetworkBackend):
-    """Connects to checked addresses only."""
-
-    def __init__(self, private: tuple[addresses.Network, ...], resolve: Resolve) -> None:
-        self._private, self._resolve = private, resolve
-        self._network = httpcore.AnyIOBackend()
-
-    async def connect_tcp(
-        self,
-        host: str,
-        port: int,
-        timeout: float | None = None,
-        local_address: str | None = None,
-        socket_options: Iterable[httpcore.SOCKET_OPTION] | None = None,
-    ) -> httpcore.AsyncNetworkStream:
-        try:
-            found = await _checked(host, port, self._private, self._resolve)
-        except OSError as error:
-            raise httpcore.ConnectError(str(error)) from error
-        for address in found[:-1]:
-            try:
-                return await self._network.connect_tcp(address, port, timeout, local_address, socket_options)
-            except (httpcore.ConnectError, httpcore.ConnectTimeout):
-                continue
-        return await self._network.connect_tcp(found[-1], port, timeout, local_address, socket_options)
-
-    async def sleep(self, seconds: float) -> None:
-        await asyncio.sleep(seconds)
-
-
-class _GuardedTransport(httpx.AsyncHTTPTransport):
+class _GuardedTransport(Connections):
     """Asks for nothing that the allow-list does not hold, redirects included: they pass here like any request."""
 
     def __init__(
@@ -113,16 +83,20 @@ class _GuardedTransport(httpx.AsyncHTTPTransport):
         verify: ssl.SSLContext | bool,
         limits: httpx.Limits,
     ) -> None:
-        super().__init__(verify=verify, trust_env=False, limits=limits)
+        async def connect(host: str, port: int, context: ssl.SSLContext | None) -> Streams:
+            found = await _checked(host, port, private, resolve)
+            name = host if context else None
+            for address in found[:-1]:
+                try:
+                    # A part of the time each: one that says nothing leaves some for the next.
+                    async with asyncio.timeout(CONNECT_TIMEOUT_SECONDS / len(found)):
+                        return await asyncio.open_connection(address, port, ssl=context, server_hostname=name)
+                except OSError:  # TimeoutError is one
+                    continue
+            return await asyncio.open_connection(found[-1], port, ssl=context, server_hostname=name)
+
+        super().__init__(connect, httpx.create_ssl_context(verify=verify, trust_env=False), limits)
         self._bases = bases
-        # httpx has no argument for this; its own pool has not been used yet and holds nothing.
-        self._pool = httpcore.AsyncConnectionPool(
-            ssl_context=httpx.create_ssl_context(verify=verify, trust_env=False),
-            max_connections=limits.max_connections,
-            max_keepalive_connections=limits.max_keepalive_connections,
-            keepalive_expiry=limits.keepalive_expiry,
-            network_backend=_GuardedBackend(private, resolve),
-        )
 
     async def handle_async_request(self, request: httpx.Request) -> httpx.Response:
         try:
@@ -143,7 +117,7 @@ def guarded_client(
 
     `private` are networks that names may lead to besides public addresses. Proxies of the environment are not used.
     """
-    limits = limits or httpx.Limits(max_connections=100, max_keepalive_connections=20)
+    limits = limits or httpx.Limits(max_connections=100, max_keepalive_connections=100)
     return httpx.AsyncClient(
         transport=_GuardedTransport(bases, private, resolve, verify, limits),
         timeout=httpx.Timeout(TIMEOUT_SECONDS, connect=CONNECT_TIMEOUT_SECONDS),
