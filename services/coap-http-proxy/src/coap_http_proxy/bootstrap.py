@@ -89,7 +89,9 @@ class Proxy:
         self.downloads = Downloads(Tickets(self.redis), self.redis, fast_path(settings.compiled), pace=_pace(settings))
         own = uris.parse_authorities(settings.known_as) | {(settings.coap_host, settings.coap_port)}
         self.service = ProxyService(self.downloads, self.upstream, cross_proxy, routes, own, self.checks)
-        self.gate = Gate(self.service.respond, self.service.shows_ticket, self.downloads.wait_of, _limits(settings), _echo(settings))
+        self.gate = Gate(
+            self.service.respond, self.service.shows_ticket, self.downloads.wait_of, _limits(settings), _echo(settings)
+        )
         self.exchanges = Exchanges(self._send, self.gate.respond, settings.ack_delay_seconds, settings.max_exchanges)
         fast = self.downloads.fast_path
         opened = opened or udp_socket(settings.coap_host, settings.coap_port)

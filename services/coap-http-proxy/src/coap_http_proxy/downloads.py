@@ -143,7 +143,9 @@ class Downloads:
         ticket, state = found
         progress = restored(ticket.size, state, type(self.fast_path).new_progress)
         short_name = token if ticket.identity is None else secrets.token_urlsafe(9)
-        download = self.open[token] = Download(ticket, progress, state_of(progress), time.monotonic(), short_name, weighed=progress.bytes_on_air)
+        download = self.open[token] = Download(
+            ticket, progress, state_of(progress), time.monotonic(), short_name, weighed=progress.bytes_on_air
+        )
         logger.info(
             "download opened",
             extra={

@@ -62,7 +62,7 @@ class GateCounts:
 
 @dataclass(eq=False)
 class Gate:
-    """Wraps `inner`; `shows_ticket` tells cheaply whether a request names a ticket, `ticket_wait` the seconds to wait."""
+    """Wraps `inner`. `shows_ticket`: whether a request names one, cheaply. `ticket_wait`: seconds its block waits."""
 
     inner: Respond
     shows_ticket: Callable[[Message], bool]
