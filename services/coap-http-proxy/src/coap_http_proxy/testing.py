@@ -273,6 +273,7 @@ class ScriptedDevice(asyncio.DatagramProtocol):
         self.requests: list[Message] = []
         self.heard: asyncio.Queue[Message] = asyncio.Queue()
         self.transport: asyncio.DatagramTransport
+        self.sender = ("", 0)  # of the last request
 
     @classmethod
     @asynccontextmanager
@@ -296,6 +297,7 @@ class ScriptedDevice(asyncio.DatagramProtocol):
         if message.type in (Type.ACK, Type.RST):
             return
         self.requests.append(message)
+        self.sender = addr
         for answer in self.say(message):
             self.transport.sendto(encode(answer), addr)
 
