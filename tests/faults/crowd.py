@@ -18,6 +18,8 @@ BLOCK_BYTES = 512
 PATIENCE = Transmission(response_seconds=8.0)
 # An error that passes (5.xx) is worth asking again for; a device with less patience would have failed.
 AGAIN_SECONDS = 1.0
+# For a machine with other things to do; on an idle one nothing here takes a quarter of it.
+LONGEST_WAIT_SECONDS = 120.0
 
 
 class Wrong(AssertionError):
@@ -106,7 +108,7 @@ class Crowd:
         """How much of all images has arrived, 0 to 1."""
         return sum(device.offset for device in self.devices) / sum(len(device.image) for device in self.devices)
 
-    async def until(self, condition: Callable[[], bool], seconds: float = 60.0) -> None:
+    async def until(self, condition: Callable[[], bool], seconds: float = LONGEST_WAIT_SECONDS) -> None:
         """Wait; a device that was served wrongly ends it at once."""
         async with asyncio.timeout(seconds):
             while not condition():
@@ -119,7 +121,7 @@ class Crowd:
         """Wait until that much has arrived."""
         await self.until(lambda: self.share >= share)
 
-    async def finish(self, seconds: float) -> None:
+    async def finish(self, seconds: float = LONGEST_WAIT_SECONDS) -> None:
         """All images are whole, or it raises."""
         async with asyncio.timeout(seconds):
             await asyncio.gather(*self._tasks)
