@@ -13,7 +13,7 @@ from contextlib import asynccontextmanager
 from pathlib import Path
 
 import pytest
-from crowd import Crowd, Device, all_of
+from crowd import LONGEST_WAIT_SECONDS, Crowd, Device, all_of
 from upstream import PIECE_BYTES, FrailUpstream
 
 from coap_wire import options as option
@@ -157,7 +157,7 @@ def who_fetches(proxy: LoneProxy) -> int:
 
 async def new_workers(proxy: LoneProxy, killed: set[int]) -> list[int]:
     """The two workers that live, once those that were killed have successors."""
-    async with asyncio.timeout(20):
+    async with asyncio.timeout(LONGEST_WAIT_SECONDS):
         while len(alive := [pid for pid in proxy.workers() if pid not in killed]) < 2:
             await asyncio.sleep(0.05)
     return alive
