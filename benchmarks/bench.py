@@ -158,7 +158,7 @@ class Run:
                     server = contestants.californium(grounds, "proxy")
                     lines = [contestants.proxy_request(uri, whole=False)] * count
                 server.requests = lambda wanted, lines=lines: lines  # type: ignore[misc]
-                sample = ask(server, Load(count), body, 120.0, each=blocks)
+                sample = ask(server, Load(count), body, 60.0, each=blocks)
                 sent = contestants.upstream_counts(source)
                 entries.append(
                     Entry(

@@ -30,6 +30,7 @@ struct batch {
   uint8_t data[BATCH][MAX_DATAGRAM], control[BATCH][CMSG_SPACE(sizeof(struct in_pktinfo))];
   struct iovec parts[BATCH];
   struct mmsghdr messages[BATCH];
+  struct sockaddr_in peers[BATCH];
 };
 
 static struct batch out, in;
@@ -131,10 +132,12 @@ static void received(const uint8_t *data, size_t n, uint32_t address, double at)
 static void drain(int fd, double at) {
   for (unsigned k = 0; k < BATCH; k++) {
     in.parts[k] = (struct iovec){in.data[k], MAX_DATAGRAM};
-    in.messages[k].msg_hdr = (struct msghdr){NULL, 0, &in.parts[k], 1, in.control[k], sizeof in.control[k], 0};
+    in.messages[k].msg_hdr = (struct msghdr){
+        &in.peers[k], sizeof in.peers[k], &in.parts[k], 1, in.control[k], sizeof in.control[k], 0};
   }
   int n = recvmmsg(fd, in.messages, BATCH, 0, NULL);
   for (int k = 0; k < n; k++) {
+    if (in.peers[k].sin_port != to.sin_port) continue; /* a late answer of the server that was asked before */
     struct cmsghdr *c = CMSG_FIRSTHDR(&in.messages[k].msg_hdr);
     struct in_pktinfo info = {0};
     if (c && c->cmsg_type == IP_PKTINFO) memcpy(&info, CMSG_DATA(c), sizeof info);
