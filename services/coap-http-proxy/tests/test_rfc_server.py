@@ -159,7 +159,7 @@ async def test_a_non_confirmable_request_with_an_unknown_critical_option_is_reje
 
 @pytest.mark.rfc("7252-5.4.4-b")
 async def test_host_and_port_that_are_left_out_are_this_proxy(device: Device) -> None:
-    named = ((option.URI_HOST, b"127.0.0.1"), (option.URI_PORT, encode_uint(device.door.transport.port)))
+    named = ((option.URI_HOST, b"127.0.0.1"), (option.URI_PORT, encode_uint(device.door.settings.coap_port)))
     for target in (device.ticket, CORE):
         assert (await device.ask(*named, *target)).payload == (await device.ask(*target)).payload
 
@@ -236,7 +236,7 @@ async def test_devices_that_are_gone_when_their_answer_comes_deafen_nobody(setti
 
 @pytest.mark.rfc("7252-5.7.2-b", "7252-5.10.2-a")
 async def test_a_uri_that_names_this_proxy_is_answered_here(device: Device) -> None:
-    port = device.door.transport.port
+    port = device.door.settings.coap_port
     own = (option.PROXY_URI, f"coap://127.0.0.1:{port}/.well-known/core".encode())
     parts = (
         (option.URI_HOST, b"127.0.0.1"),

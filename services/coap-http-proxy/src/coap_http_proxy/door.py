@@ -12,6 +12,7 @@ from coap_http_proxy.exchanges import REMEMBERED_REPLIES
 from coap_http_proxy.peers import Peer
 from coap_http_proxy.settings import ProxySettings
 from coap_wire import Code, Message, Type, decode, encode
+from datagrams import udp_socket
 
 # An address nobody trusts, and one that the default trusts: nobody outside can forge it.
 STRANGER = Peer("192.0.2.7", 40000)
@@ -32,7 +33,8 @@ class Door(Proxy, logging.Handler):
 
     def __init__(self, settings: ProxySettings) -> None:
         logging.Handler.__init__(self, logging.WARNING)
-        Proxy.__init__(self, settings)
+        # A socket of its own choice, and no HTTP face: many doors may stand open beside each other.
+        Proxy.__init__(self, settings, udp_socket("127.0.0.1", 0))
         self._sent: list[tuple[bytes, Peer]] = []
         self._wrong: list[str] = []
         self.tokens: set[bytes] = set()
