@@ -2,12 +2,14 @@
 another."""
 
 import asyncio
+import fcntl
 import hashlib
 import os
 import sys
 import time
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from io import FileIO
 from pathlib import Path
 
 import httpx
@@ -36,8 +38,10 @@ class Origin:
     Entries: how many bytes come before the connection breaks (None: all), and the entity tag of what it has then.
     """
 
-    def __init__(self, *script: tuple[int | None, str], body: bytes = IMAGE, obeys_range: bool = True) -> None:
-        self.script, self.body, self.obeys_range = script, body, obeys_range
+    def __init__(
+        self, *script: tuple[int | None, str], body: bytes = IMAGE, obeys_range: bool = True, shifts: int = 0
+    ) -> None:
+        self.script, self.body, self.obeys_range, self.shifts = script, body, obeys_range, shifts
         self.asked: list[dict[str, str]] = []
         self.sent = 0
 
@@ -49,6 +53,8 @@ class Origin:
         start = int(headers["range"][6:-1]) if "range" in headers and self.obeys_range else 0
         if headers.get("if-range", etag) != etag:
             start = 0
+        if start:
+            start += self.shifts
         body = self.body[start:]
         lines = [f"HTTP/1.1 {'206 Partial' if start else '200 OK'}", f"Content-Length: {len(body)}", f"ETag: {etag}"]
         if start:
@@ -107,6 +113,14 @@ async def test_an_upstream_without_ranges_is_asked_for_all_again(tmp_path: Path)
     async with serving(origin) as url, artifacts(tmp_path, url) as up:
         assert bytes((await up.artifact(ticket(url))).data) == IMAGE
     assert origin.sent == 70_000 + len(IMAGE)
+
+
+@pytest.mark.rfc("9110 15.3.7")
+async def test_a_part_that_was_not_asked_for_is_not_taken_for_the_one_that_was(tmp_path: Path) -> None:
+    origin = Origin((70_000, '"one"'), (None, '"one"'), shifts=1000)
+    async with serving(origin) as url, artifacts(tmp_path, url) as up:
+        assert bytes((await up.artifact(ticket(url))).data) == IMAGE
+    assert [one.get("range") for one in origin.asked] == [None, "bytes=70000-", None]
 
 
 async def test_what_a_killed_process_left_is_gone_on_with(tmp_path: Path) -> None:
@@ -191,6 +205,19 @@ async def test_who_waits_for_another_process_takes_over_when_that_fails(tmp_path
         held.close()  # as the kernel does for a process that dies
         assert bytes((await waiting).data) == IMAGE
         assert up.stats.bytes == len(IMAGE) - 10
+
+
+def test_a_part_that_was_taken_away_before_it_was_locked_is_not_written_to(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    store, lock = BlobStore(tmp_path, 1000), fcntl.flock
+
+    def too_late(file: FileIO, how: int) -> None:
+        store.part(SHA256).rename(tmp_path / SHA256)  # another process has finished
+        lock(file, how)
+
+    monkeypatch.setattr("coap_http_proxy.blobs.fcntl.flock", too_late)
+    assert store.take_part(SHA256) is None
 
 
 def _store(store: BlobStore, data: bytes) -> str:
