@@ -6,6 +6,7 @@ configured, and what is compared is what will be connected to.
 
 from collections.abc import Iterable
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import Final
 from urllib.parse import unquote, urlsplit
 
@@ -70,10 +71,10 @@ def allowed(uri: str, bases: Iterable[Base]) -> Base:
     raise ForbiddenUri(f"{scheme}://{host}:{port} is not an upstream of this proxy")
 
 
+@lru_cache(maxsize=1024)  # one request is looked at in several places, none of which trusts the one before
 def _split(uri: str) -> tuple[str, str, int, str]:
-    if len(uri.encode()) > MAX_URI_BYTES or any(
-        not character.isprintable() or character.isspace() for character in uri
-    ):
+    # Of all white space only the plain space counts as printable.
+    if len(uri.encode()) > MAX_URI_BYTES or " " in uri or not uri.isprintable():
         raise ForbiddenUri("the URI is too long or holds characters no URI has", malformed=True)
     try:
         parts = urlsplit(uri)
