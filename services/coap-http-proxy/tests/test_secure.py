@@ -146,6 +146,7 @@ async def test_bound_ticket_is_served_to_its_identity_and_does_not_exist_for_oth
                     assert refused.code == Code.NOT_FOUND
             assert await device.fetch("f", token, "a.bin", szx=6) == IMAGE
         assert proxy.service.answers[Code.CONTENT] == 1
+        assert (await device.get("g", token, "a.bin", block=Block(0, False, 6))).code == Code.NOT_FOUND
         for client in (device, other, plain):
             client.close()
 
