@@ -4,17 +4,21 @@ import asyncio
 import json
 import secrets
 from collections.abc import AsyncIterator
+from pathlib import Path
 from typing import Any
 
 import pytest
 import redis.asyncio as redis
+from pydantic import SecretStr
 
 from coap_http_proxy.blobs import blob_of
+from coap_http_proxy.bootstrap import Proxy
 from coap_http_proxy.downloads import Download, Downloads
-from coap_http_proxy.fast_path import fast_path
+from coap_http_proxy.fast_path import CompiledFastPath, FastPath, fast_path
 from coap_http_proxy.mapping.requests import Refusal
 from coap_http_proxy.peers import Peer
-from coap_http_proxy.testing import mint
+from coap_http_proxy.settings import ProxySettings
+from coap_http_proxy.testing import CoapClient, HttpUpstream, mint
 from coap_http_proxy.tickets import MAX_WAITING, WRONG_SECONDS, Tickets, Unknown
 from coap_wire import Code
 from updraft_local.ports import free_port
@@ -195,3 +199,27 @@ async def test_a_report_tells_the_time_of_the_last_block_repeats_and_round_trips
     assert abs(event["lastBlockAt"] - event["at"]) < 1000
     assert event["retransmissions"] == 1 and event["rttMilliseconds"] >= 500
     assert event["type"] == "progress" and event["actionId"] == 1 and event["controllerId"] == "device"
+
+
+@both
+async def test_an_image_arrives_whole_by_either_fast_path(
+    compiled: bool, store: "redis.Redis", redis_url: str, tmp_path: Path
+) -> None:
+    async with HttpUpstream({"/a": IMAGE}) as upstream:
+        settings = ProxySettings(
+            redis_url=SecretStr(redis_url),
+            port=free_port(),
+            coap_port=free_port(2),
+            cache_directory=tmp_path,
+            allowed_upstreams=upstream.url("/"),
+            compiled=compiled,
+        )
+        async with Proxy(settings) as proxy:
+            assert isinstance(proxy.downloads.fast_path, CompiledFastPath if compiled else FastPath)
+            client = await CoapClient.connect(proxy.transport.port)
+            token = await mint(store, upstream.url("/a"), IMAGE)
+            assert await client.fetch("f", token, "a") == IMAGE
+            client.close()
+            assert proxy.downloads.fast_path.blocks == -(-len(IMAGE) // 512)
+            assert proxy.downloads.long_way == 1, "the first block opens the way for the others"
+            assert proxy.downloads.open[token].progress.offset == len(IMAGE)
