@@ -108,6 +108,7 @@ def test_a_cache_folder_that_cannot_be_made_is_said(tmp_path: Path, capsys: pyte
     [
         ("COAP_HTTP_PROXY_PSK_FILE", "device zz", 0o600, "line 1"),
         ("COAP_HTTP_PROXY_PSK_FILE", "device 00112233445566778899aabbccddeeff", 0o604, "chmod o="),
+        ("COAP_HTTP_PROXY_UPSTREAM_PSK_FILE", "nonsense", 0o600, "line 1"),
         ("COAP_HTTP_PROXY_CREDENTIALS_FILE", "{", 0o600, "is not JSON"),
         ("COAP_HTTP_PROXY_CREDENTIALS_FILE", '{"http://other/": {}}', 0o600, "not among the allowed upstreams"),
     ],

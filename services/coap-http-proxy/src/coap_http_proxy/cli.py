@@ -9,7 +9,7 @@ import os
 import re
 import socket
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any, Final, NoReturn
 
@@ -18,7 +18,7 @@ from pydantic.fields import FieldInfo
 
 import servicekit
 from coap_http_proxy.credentials import BadCredentials, read_credentials
-from coap_http_proxy.psk import BadKeys, read_keys
+from coap_http_proxy.psk import BadKeys, read_keys, read_upstream_keys
 from coap_http_proxy.settings import ProxySettings
 
 EXAMPLE: Final = """\
@@ -93,13 +93,16 @@ def require_usable(settings: ProxySettings) -> None:
         _stop(f"the cache folder {folder} cannot be made ({error.strerror}): choose another with --cache DIR")
     if not os.access(folder, os.W_OK | os.X_OK):
         _stop(f"the cache folder {folder} cannot be written: choose another with --cache DIR")
-    try:
-        read_keys(settings.psk_file)
-        read_credentials(settings.credentials_file, settings.bases)
-    except BadKeys as error:
-        _stop(f"setting COAP_HTTP_PROXY_PSK_FILE: {error}")
-    except BadCredentials as error:
-        _stop(f"setting COAP_HTTP_PROXY_CREDENTIALS_FILE: {error}")
+    secrets: tuple[tuple[str, Callable[[], object]], ...] = (
+        ("PSK_FILE", lambda: read_keys(settings.psk_file)),
+        ("UPSTREAM_PSK_FILE", lambda: read_upstream_keys(settings.upstream_psk_file)),
+        ("CREDENTIALS_FILE", lambda: read_credentials(settings.credentials_file, settings.bases)),
+    )
+    for name, read in secrets:
+        try:
+            read()
+        except (BadKeys, BadCredentials) as error:
+            _stop(f"setting COAP_HTTP_PROXY_{name}: {error}")
 
 
 def _stop(message: str) -> NoReturn:
