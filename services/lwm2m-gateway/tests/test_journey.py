@@ -9,7 +9,6 @@ from hypothesis import strategies as st
 from lwm2m_gateway.sessions import causes, events, journey, records
 from lwm2m_gateway.sessions.phases import FINAL, TRANSITIONS, Phase
 from lwm2m_gateway.sessions.records import Journey, Pace
-from lwm2m_gateway.sessions.versions import same_version
 
 PACE = Pace(soak=10, silence=1000, reboot=300, ask_again=30)
 OLD, NEW = "1.0.0", "1.1.0"
@@ -246,23 +245,6 @@ def test_random_walks_never_leave_the_table(walk: list[tuple[events.Event, float
         closed += sum(told.execution == "closed" for told in added)
         assert isinstance(going, Journey)
     assert closed <= 1
-
-
-@pytest.mark.parametrize(
-    ("one", "other", "same"),
-    [
-        ("1.2.3", "1.2.3+0", True),
-        ("1.2.3+4", "1.2.3 build #4", True),
-        ("1.2.3.4", "1.2.3+4", True),
-        ("v1.2.3", "1.2.3", True),
-        ("1.2.3", "1.2.4", False),
-        ("nightly", "nightly ", True),
-        ("nightly", "1.2.3", False),
-        ("", "1.2.3", False),
-    ],
-)
-def test_versions_are_compared_as_versions(one: str, other: str, same: bool) -> None:
-    assert same_version(one, other) is same
 
 
 def test_a_download_of_its_own_is_adopted_and_one_of_somebody_else_reset() -> None:
