@@ -16,7 +16,7 @@
 #include <unistd.h>
 
 enum { EVENTS = 64, AT_ONCE = 32 };
-static const double HANDSHAKE_SECONDS = 60, PATIENCE = 2.0;
+static const double HANDSHAKE_SECONDS = 15, PATIENCE = 2.0;
 
 static SSL **sessions;
 static unsigned char key[64];

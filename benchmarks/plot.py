@@ -46,7 +46,7 @@ def place(rate: float) -> float:
 
 def bar(entry: Entry, y: float) -> str:
     """One bar with its name and figure."""
-    rate = 1e6 / entry.cpu_us
+    rate = 1e6 / max(entry.cpu_us, 0.01)
     end, middle = place(rate), y + BAR / 2 + 4
     name = escape(entry.name)
     return (

@@ -72,7 +72,7 @@ class Report:
 
 def per_core(entry: Entry) -> float:
     """Answers that a second of one core pays for."""
-    return 1e6 / entry.cpu_us
+    return 1e6 / max(entry.cpu_us, 0.01)
 
 
 def ratio(line: str, ours: str, theirs: str) -> Callable[[Report], float | None]:
