@@ -78,6 +78,7 @@ async def test_a_token_is_wrong_for_a_moment_only(store: "redis.Redis") -> None:
     tickets = Tickets(store, lambda: now[0])
     token = await mint(store, "http://x/", IMAGE)
     text = await store.getdel(f"updraft:ticket:{token}")
+    assert text is not None
     assert await tickets.find(token) is None
     await store.set(f"updraft:ticket:{token}", text)
     assert await tickets.find(token) is None
