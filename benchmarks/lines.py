@@ -64,8 +64,9 @@ class Entry:
     facts: dict[str, float | str] = field(default_factory=dict)
 
     def median(self, of: Callable[[Sample], float]) -> float:
-        """Median over the rounds."""
-        return statistics.median(of(sample) for sample in self.samples)
+        """Median over the rounds; those in which a peer did not come up count only when it never did."""
+        came = [sample for sample in self.samples if sample.answers] or self.samples
+        return statistics.median(of(sample) for sample in came)
 
     @property
     def rate(self) -> float:
