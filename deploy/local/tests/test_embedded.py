@@ -69,3 +69,10 @@ def test_a_server_that_dies_of_a_full_disk_says_what_to_do(tmp_path: Path, words
     dead.wait()
     with pytest.raises(ServerFailed, match=r"PostgreSQL could not start: the disk is full .*make room"):
         wait_for("PostgreSQL", dead, lambda: False, log)
+
+
+def test_free_ports_lie_below_those_of_outgoing_connections_and_are_given_once() -> None:
+    given = [free_port(kind) for kind in (socket.SOCK_STREAM, socket.SOCK_DGRAM) for _ in range(200)]
+    assert len(set(given)) == 400
+    lowest = int(Path("/proc/sys/net/ipv4/ip_local_port_range").read_text().split()[0])
+    assert all(1024 <= port < lowest for port in given)

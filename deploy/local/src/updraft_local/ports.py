@@ -1,7 +1,14 @@
 """Which ports are free, and a message a person can act on when one is not."""
 
 import errno
+import secrets
 import socket
+from typing import Final
+
+# Connections going out take theirs from the range above (Linux: from 32768), at any moment between look and use.
+_FIRST: Final = 16384
+_COUNT: Final = 16384
+_given: set[int] = set()
 
 
 class PortTaken(RuntimeError):
@@ -9,10 +16,24 @@ class PortTaken(RuntimeError):
 
 
 def free_port(kind: int = socket.SOCK_STREAM, host: str = "127.0.0.1") -> int:
-    """A port nobody listens on right now; `kind` is `socket.SOCK_STREAM` or `socket.SOCK_DGRAM`."""
-    with socket.socket(socket.AF_INET, kind) as probe:
-        probe.bind((host, 0))
-        return int(probe.getsockname()[1])
+    """A port nobody listens on right now; `kind` is `socket.SOCK_STREAM` or `socket.SOCK_DGRAM`.
+
+    No process is given the same one twice, so what was asked for and not yet taken stays free.
+    """
+    for _ in range(_COUNT):
+        port = _FIRST + secrets.randbelow(_COUNT)
+        if port in _given:
+            continue
+        with socket.socket(socket.AF_INET, kind) as probe:
+            try:
+                probe.bind((host, port))
+            except OSError as error:
+                if error.errno != errno.EADDRINUSE:
+                    raise
+                continue
+        _given.add(port)
+        return port
+    raise PortTaken(f"no free port was found from {_FIRST} to {_FIRST + _COUNT - 1}")
 
 
 def require_free(port: int, setting: str, kind: int = socket.SOCK_STREAM, host: str = "127.0.0.1") -> int:
