@@ -63,7 +63,7 @@ class Proxy:
         )
         token = settings.gateway_token
         routes = parse_routes(settings.reverse)
-        bases = (*uris.parse_bases(settings.allowed_upstreams), *(route.base for route in routes))
+        bases = settings.bases
         private = addresses.parse_networks(settings.private_upstreams)
         name = pseudonym(settings.coap_host, settings.coap_port)
         self.upstream = Upstream(
