@@ -2,51 +2,17 @@
 
 import os
 import resource
-from collections.abc import AsyncIterator, Callable, Iterator
-from contextlib import asynccontextmanager, contextmanager
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
 
 import pytest
-from pydantic import SecretStr
 
-from coap_http_proxy.bootstrap import Proxy
-from coap_http_proxy.settings import ProxySettings
-from coap_http_proxy.testing import CoapClient, HttpAnswer, HttpOrigin, HttpRequest
+from coap_http_proxy.testing import CoapClient, HttpAnswer, HttpRequest, before_origin, by_uri
 from coap_wire import Block, Code, Message, Options, encode_block, encode_uint
 from coap_wire import options as option
-from updraft_local.ports import free_port
 
 LARGE = os.urandom(200_001)
-
-
-def settings(folder: Path, origin: HttpOrigin, **more: Any) -> ProxySettings:
-    """A proxy of its own: no Redis, one upstream below /in, reverse path /fw."""
-    values: dict[str, Any] = {
-        "redis_url": SecretStr(""),
-        "port": free_port(),
-        "coap_port": free_port(2),
-        "cache_directory": folder,
-        "allowed_upstreams": origin.url("/in"),
-        "reverse": f"/fw={origin.url('/in/firmware')}",
-        "ack_delay_seconds": 0.2,
-        **more,
-    }
-    return ProxySettings(**values)
-
-
-@asynccontextmanager
-async def running(
-    folder: Path, answer: Callable[[HttpRequest], Any], **more: Any
-) -> AsyncIterator[tuple[Proxy, CoapClient, HttpOrigin]]:
-    async with HttpOrigin(answer) as origin, Proxy(settings(folder, origin, **more)) as proxy:
-        client = await CoapClient.connect(proxy.transport.port)
-        yield proxy, client, origin
-        client.close()
-
-
-def by_uri(origin: HttpOrigin, path: str, *more: tuple[int, bytes]) -> Options:
-    return ((option.PROXY_URI, origin.url(path).encode()), *more)
 
 
 def saying(
@@ -61,11 +27,11 @@ async def test_a_large_answer_lies_on_disk_and_comes_in_blocks_of_any_size(
     control: str, szx: int, tmp_path: Path
 ) -> None:
     body = LARGE if szx == 6 else LARGE[:70_001]
-    async with running(tmp_path, saying(200, {"Cache-Control": control}, body)) as (proxy, client, origin):
-        first = await client.get(extra=by_uri(origin, "/in/a"), block=Block(0, False, szx))
+    async with before_origin(tmp_path, saying(200, {"Cache-Control": control}, body)) as (proxy, client, origin):
+        first = await client.get(extra=by_uri(origin.url("/in/a")), block=Block(0, False, szx))
         assert first.uint(option.SIZE2) == len(body)
         origin.requests.clear()
-        assert await client.fetch(extra=by_uri(origin, "/in/a"), szx=szx) == body
+        assert await client.fetch(extra=by_uri(origin.url("/in/a")), szx=szx) == body
         assert len(origin.requests) == (0 if control == "max-age=99" else 1)
         cache = proxy.upstream.representations.cache
         assert cache.disk_bytes == len(body)
@@ -78,8 +44,8 @@ async def test_a_large_answer_lies_on_disk_and_comes_in_blocks_of_any_size(
 @pytest.mark.parametrize("szx", [6, 4])
 async def test_a_large_request_is_put_together_and_streamed(szx: int, tmp_path: Path) -> None:
     body = LARGE if szx == 6 else LARGE[:10_000]
-    async with running(tmp_path, saying(201, {"Location": "new"})) as (proxy, client, origin):
-        reply = await client.upload(Code.POST, by_uri(origin, "/in/a", (option.CONTENT_FORMAT, b"\x3c")), body, szx)
+    async with before_origin(tmp_path, saying(201, {"Location": "new"})) as (proxy, client, origin):
+        reply = await client.upload(Code.POST, by_uri(origin.url("/in/a"), (option.CONTENT_FORMAT, b"\x3c")), body, szx)
         assert (reply.code, reply.location_path) == (Code.CREATED, ("in", "new"))
         (asked,) = origin.requests
         assert asked.body == body
@@ -93,11 +59,11 @@ def block1(num: int, more: bool, szx: int = 2) -> tuple[int, bytes]:
 
 @pytest.mark.rfc("7959-2.5-a", "9175-3.3-a")
 async def test_blocks_sent_again_change_nothing_and_gaps_are_refused(tmp_path: Path) -> None:
-    async with running(tmp_path, saying(204)) as (_, client, origin):
+    async with before_origin(tmp_path, saying(204)) as (_, client, origin):
         a, b = ((option.REQUEST_TAG, b"a"),), ((option.REQUEST_TAG, b"b"),)
 
         async def put(num: int, more: bool, piece: bytes, tag: Options = a) -> int:
-            return (await client.ask(Code.PUT, by_uri(origin, "/in/a", block1(num, more), *tag), piece)).code
+            return (await client.ask(Code.PUT, by_uri(origin.url("/in/a"), block1(num, more), *tag), piece)).code
 
         assert await put(0, True, b"0" * 64) == Code.CONTINUE
         assert await put(0, True, b"x" * 64, b) == Code.CONTINUE
@@ -113,10 +79,10 @@ async def test_blocks_sent_again_change_nothing_and_gaps_are_refused(tmp_path: P
 
 @pytest.mark.rfc("7252-5.9.2-a", "7959-2.2-b", "7959-2.3-a", "7959-2.3-d", "7959-2.9.3-a")
 async def test_blocks_that_cannot_be_are_refused(tmp_path: Path) -> None:
-    async with running(tmp_path, saying(204), max_representation_bytes=1000) as (proxy, client, origin):
+    async with before_origin(tmp_path, saying(204), max_representation_bytes=1000) as (proxy, client, origin):
 
         async def put(*options: tuple[int, bytes], payload: bytes = b"x" * 64) -> Message:
-            return await client.ask(Code.PUT, by_uri(origin, "/in/a", *options), payload)
+            return await client.ask(Code.PUT, by_uri(origin.url("/in/a"), *options), payload)
 
         assert (await put((option.BLOCK1, b"\x0f"))).code == Code.BAD_REQUEST  # SZX 7
         assert (await put((option.BLOCK1, b"1234"))).code == Code.BAD_OPTION
@@ -140,7 +106,7 @@ async def test_blocks_that_cannot_be_are_refused(tmp_path: Path) -> None:
 
 @pytest.mark.rfc("7959 2.7")
 async def test_a_large_answer_to_a_post_is_fetched_in_blocks_and_the_post_is_done_once(tmp_path: Path) -> None:
-    async with running(tmp_path, saying(200, {"Content-Type": "application/json"}, LARGE[:3000])) as (
+    async with before_origin(tmp_path, saying(200, {"Content-Type": "application/json"}, LARGE[:3000])) as (
         _,
         client,
         origin,
@@ -148,13 +114,13 @@ async def test_a_large_answer_to_a_post_is_fetched_in_blocks_and_the_post_is_don
         data = b""
         for num in range(3):
             block = (option.BLOCK2, encode_block(Block(num, False, 6)))
-            reply = await client.ask(Code.POST, by_uri(origin, "/in/a", block), b"" if num else b"do it")
+            reply = await client.ask(Code.POST, by_uri(origin.url("/in/a"), block), b"" if num else b"do it")
             assert reply.code == Code.CHANGED
             data += reply.payload
         assert (data, len(origin.requests)) == (LARGE[:3000], 1)
         other = await CoapClient.connect(client_port(client))
         block = (option.BLOCK2, encode_block(Block(1, False, 6)))
-        assert (await other.ask(Code.POST, by_uri(origin, "/in/a", block))).code == Code.REQUEST_ENTITY_INCOMPLETE
+        assert (await other.ask(Code.POST, by_uri(origin.url("/in/a"), block))).code == Code.REQUEST_ENTITY_INCOMPLETE
         assert len(origin.requests) == 1
         other.close()
 
@@ -176,43 +142,43 @@ def full_disk(max_bytes: int) -> Iterator[None]:
 
 
 async def test_a_full_disk_is_5_03_in_both_directions_and_mends_itself(tmp_path: Path) -> None:
-    async with running(tmp_path, saying(200, {}, LARGE)) as (proxy, client, origin):
+    async with before_origin(tmp_path, saying(200, {}, LARGE)) as (proxy, client, origin):
         with full_disk(100_000):
-            assert (await client.ask(Code.GET, by_uri(origin, "/in/a"))).code == Code.SERVICE_UNAVAILABLE
+            assert (await client.ask(Code.GET, by_uri(origin.url("/in/a")))).code == Code.SERVICE_UNAVAILABLE
             codes = []
             for num in range(120):
                 block = (option.BLOCK1, encode_block(Block(num, True, 6)))
-                codes.append((await client.ask(Code.PUT, by_uri(origin, "/in/a", block), bytes(1024))).code)
+                codes.append((await client.ask(Code.PUT, by_uri(origin.url("/in/a"), block), bytes(1024))).code)
                 if codes[-1] != Code.CONTINUE:
                     break
             assert codes[-1] == Code.SERVICE_UNAVAILABLE
             assert 97 <= codes.count(Code.CONTINUE) < 119
         assert (proxy.upstream.room.taken, len(proxy.service.cross_proxy.uploads)) == (0, 0)
-        assert await client.fetch(extra=by_uri(origin, "/in/a")) == LARGE
-        assert (await client.upload(Code.PUT, by_uri(origin, "/in/a"), LARGE)).code == Code.CHANGED
+        assert await client.fetch(extra=by_uri(origin.url("/in/a"))) == LARGE
+        assert (await client.upload(Code.PUT, by_uri(origin.url("/in/a")), LARGE)).code == Code.CHANGED
         assert origin.requests[-1].body == LARGE
 
 
 @pytest.mark.parametrize("size", [60_000, 200_001])
 async def test_there_is_room_for_the_transfer_under_way_whatever_the_settings_say(size: int, tmp_path: Path) -> None:
     little = {"representation_memory_bytes": 0, "representation_disk_bytes": 0}
-    async with running(tmp_path, saying(200, {}, LARGE[:size]), **little) as (_, client, origin):
-        assert await client.fetch(extra=by_uri(origin, "/in/a"), szx=6) == LARGE[:size]
+    async with before_origin(tmp_path, saying(200, {}, LARGE[:size]), **little) as (_, client, origin):
+        assert await client.fetch(extra=by_uri(origin.url("/in/a")), szx=6) == LARGE[:size]
         assert len(origin.requests) == 1
 
 
 async def test_more_than_there_is_room_for_is_5_03_and_room_comes_back(tmp_path: Path) -> None:
-    async with running(tmp_path, saying(200, {}, bytes(5000)), arriving_bytes=4000) as (proxy, client, origin):
-        assert (await client.ask(Code.GET, by_uri(origin, "/in/a"))).code == Code.SERVICE_UNAVAILABLE
+    async with before_origin(tmp_path, saying(200, {}, bytes(5000)), arriving_bytes=4000) as (proxy, client, origin):
+        assert (await client.ask(Code.GET, by_uri(origin.url("/in/a")))).code == Code.SERVICE_UNAVAILABLE
         assert proxy.upstream.room.taken == 0
 
 
 async def test_a_weak_tag_is_no_reason_to_believe_that_bytes_are_the_same(tmp_path: Path) -> None:
-    async with running(tmp_path, saying(200, {"ETag": 'W/"v"', "Cache-Control": "no-cache"}, b"x")) as (
+    async with before_origin(tmp_path, saying(200, {"ETag": 'W/"v"', "Cache-Control": "no-cache"}, b"x")) as (
         _,
         client,
         origin,
     ):
         for _ in range(2):
-            await client.ask(Code.GET, by_uri(origin, "/in/a"))
+            await client.ask(Code.GET, by_uri(origin.url("/in/a")))
         assert "if-none-match" not in origin.requests[1].headers

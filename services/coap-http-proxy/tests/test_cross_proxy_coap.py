@@ -11,36 +11,13 @@ from typing import Any
 import aiocoap
 import aiocoap.resource
 import pytest
-from pydantic import SecretStr
 
-from coap_http_proxy.bootstrap import Proxy
-from coap_http_proxy.settings import ProxySettings
-from coap_http_proxy.testing import CoapClient, Say, ScriptedDevice
-from coap_wire import Code, Message, Options, Type, decode_uint, encode
+from coap_http_proxy.testing import Say, ScriptedDevice, by_uri, standing_alone
+from coap_wire import Code, Message, Type, decode_uint, encode
 from coap_wire import options as option
 from updraft_local.ports import free_port
 
 LARGE = os.urandom(150_003)
-
-
-@asynccontextmanager
-async def running(folder: Path, allowed: str, **more: Any) -> AsyncIterator[tuple[Proxy, CoapClient]]:
-    values: dict[str, Any] = {
-        "redis_url": SecretStr(""),
-        "port": free_port(),
-        "coap_port": free_port(2),
-        "cache_directory": folder,
-        "allowed_upstreams": allowed,
-        **more,
-    }
-    async with Proxy(ProxySettings(**values)) as proxy:
-        client = await CoapClient.connect(proxy.transport.port)
-        yield proxy, client
-        client.close()
-
-
-def by_uri(uri: str, *more: tuple[int, bytes]) -> Options:
-    return ((option.PROXY_URI, uri.encode()), *more)
 
 
 class Everything(aiocoap.resource.Resource):  # type: ignore[misc]  # the library has no types
@@ -92,7 +69,7 @@ async def stranger() -> AsyncIterator[tuple[Everything, str]]:
 
 @pytest.mark.rfc("7252-5.7.1-c", "7959-2.4-f")
 async def test_a_large_answer_of_a_stranger_arrives_byte_equal_and_is_told_again(tmp_path: Path) -> None:
-    async with stranger() as (_, base), running(tmp_path, base) as (proxy, client):
+    async with stranger() as (_, base), standing_alone(tmp_path, base) as (proxy, client):
         for szx in (6, 4):
             assert await client.fetch("coap2coap", extra=by_uri(f"{base}/large"), szx=szx) == LARGE
         assert proxy.upstream.stats.bytes == len(LARGE)
@@ -106,7 +83,7 @@ async def test_a_large_answer_of_a_stranger_arrives_byte_equal_and_is_told_again
 @pytest.mark.parametrize("method", [Code.PUT, Code.FETCH, Code.PATCH, Code.IPATCH])
 @pytest.mark.parametrize("size", [10, 5000])
 async def test_any_method_is_passed_on_with_its_payload_however_large(method: int, size: int, tmp_path: Path) -> None:
-    async with stranger() as (server, base), running(tmp_path, base) as (_, client):
+    async with stranger() as (server, base), standing_alone(tmp_path, base) as (_, client):
         body = LARGE[:size]
         reply = await client.upload(method, by_uri(f"{base}/x?q=1", (option.CONTENT_FORMAT, b"\x2a")), body, szx=5)
         assert reply.code == (Code.CONTENT if method == Code.FETCH else Code.CHANGED)
@@ -117,7 +94,7 @@ async def test_any_method_is_passed_on_with_its_payload_however_large(method: in
 
 @pytest.mark.rfc("7252-5.8.2-a")
 async def test_where_something_was_made_is_passed_back(tmp_path: Path) -> None:
-    async with stranger() as (_, base), running(tmp_path, base) as (_, client):
+    async with stranger() as (_, base), standing_alone(tmp_path, base) as (_, client):
         reply = await client.ask(Code.POST, by_uri(f"{base}/list"), b"x")
         assert (reply.code, reply.location_path) == (Code.CREATED, ("new", "1"))
         assert reply.options_of(option.LOCATION_QUERY) == (b"a=1",)
@@ -125,7 +102,7 @@ async def test_where_something_was_made_is_passed_back(tmp_path: Path) -> None:
 
 @pytest.mark.rfc("7252-5.6.2-a", "7252-5.9.1-d")
 async def test_a_stale_answer_is_checked_by_the_upstreams_own_tag(tmp_path: Path) -> None:
-    async with stranger() as (server, base), running(tmp_path, base) as (proxy, client):
+    async with stranger() as (server, base), standing_alone(tmp_path, base) as (proxy, client):
         now = [0.0]
         proxy.upstream.representations.clock = proxy.service.cross_proxy.clock = lambda: now[0]
         first = await client.ask(Code.GET, by_uri(f"{base}/held"))
@@ -139,7 +116,7 @@ async def test_a_stale_answer_is_checked_by_the_upstreams_own_tag(tmp_path: Path
 
 @pytest.mark.rfc("8132-2-b")
 async def test_fetches_with_different_payloads_are_different_questions(tmp_path: Path) -> None:
-    async with stranger() as (server, base), running(tmp_path, base) as (_, client):
+    async with stranger() as (server, base), standing_alone(tmp_path, base) as (_, client):
         for body in (b"1", b"2", b"1"):
             reply = await client.ask(Code.FETCH, by_uri(f"{base}/x"), body)
             assert reply.payload == hashlib.sha256(body).hexdigest().encode()
@@ -147,7 +124,7 @@ async def test_fetches_with_different_payloads_are_different_questions(tmp_path:
 
 
 async def test_an_error_of_the_upstream_keeps_its_code_and_loses_its_words(tmp_path: Path) -> None:
-    async with stranger() as (server, base), running(tmp_path, base) as (_, client):
+    async with stranger() as (server, base), standing_alone(tmp_path, base) as (_, client):
         for _ in range(2):
             reply = await client.ask(Code.GET, by_uri(f"{base}/absent"))
             assert reply.code == Code.NOT_FOUND
@@ -160,7 +137,7 @@ async def test_a_name_and_a_path_with_signs_arrive_as_options(tmp_path: Path) ->
     async with stranger() as (server, base):
         port = base.rpartition(":")[2]
         named = f"coap://localhost:{port}"
-        async with running(tmp_path, named, private_upstreams="127.0.0.0/8,::1/128") as (_, client):
+        async with standing_alone(tmp_path, named, private_upstreams="127.0.0.0/8,::1/128") as (_, client):
             parts = (
                 (option.URI_HOST, b"localhost"),
                 (option.URI_PORT, int(port).to_bytes(2, "big")),
@@ -194,7 +171,7 @@ async def test_an_upstream_that_asks_for_an_echo_gets_it(tmp_path: Path) -> None
             return answer(request, Code.UNAUTHORIZED, b"", (option.ECHO, b"prove it"))
         return answer(request, Code.CONTENT, b"welcome")
 
-    async with saying(careful) as (_, base), running(tmp_path, base) as (_, client):
+    async with saying(careful) as (_, base), standing_alone(tmp_path, base) as (_, client):
         assert (await client.ask(Code.GET, by_uri(f"{base}/x"))).payload == b"welcome"
 
 
@@ -203,7 +180,7 @@ async def test_what_is_safe_is_passed_on_both_ways_and_what_is_not_stays(tmp_pat
     def telling(request: Message) -> list[Message]:
         return answer(request, Code.CONTENT, b"x", (2048, b"back"))
 
-    async with saying(telling) as (server, base), running(tmp_path, base) as (_, client):
+    async with saying(telling) as (server, base), standing_alone(tmp_path, base) as (_, client):
         more = ((2048, b"there"), (2049, b"critical"), (option.HOP_LIMIT, b"\x07"), (option.SIZE2, b""))
         reply = await client.ask(Code.GET, by_uri(f"{base}/x", *more))
         (heard,) = server.requests
@@ -218,7 +195,7 @@ async def test_what_is_safe_is_passed_on_both_ways_and_what_is_not_stays(tmp_pat
 async def test_a_proxy_that_is_its_own_upstream_finds_the_loop(tmp_path: Path) -> None:
     port = free_port(2)
     itself = f"coap://127.0.0.1:{port}"
-    async with running(tmp_path, "", coap_port=port, reverse=f"/loop={itself}/loop") as (proxy, client):
+    async with standing_alone(tmp_path, "", coap_port=port, reverse=f"/loop={itself}/loop") as (proxy, client):
         reply = await client.ask(Code.GET, ((option.URI_PATH, b"loop"), (option.HOP_LIMIT, b"\x05")))
         assert reply.code == Code.HOP_LIMIT_REACHED
         assert reply.payload.count(b"updraft-") >= 3
@@ -230,7 +207,10 @@ async def test_a_circle_through_both_faces_is_found(tmp_path: Path) -> None:
     port, face = free_port(2), free_port()
     itself = f"coap://127.0.0.1:{port}"
     around = f"/loop=http://127.0.0.1:{face}/hc/{itself}/loop"
-    async with running(tmp_path, itself, coap_port=port, http_to_coap_port=face, reverse=around) as (proxy, client):
+    async with standing_alone(tmp_path, itself, coap_port=port, http_to_coap_port=face, reverse=around) as (
+        proxy,
+        client,
+    ):
         reply = await client.ask(Code.GET, ((option.URI_PATH, b"loop"),), seconds=5)
         assert reply.code == Code.HOP_LIMIT_REACHED
         assert proxy.upstream.stats.requests == 1
@@ -239,7 +219,7 @@ async def test_a_circle_through_both_faces_is_found(tmp_path: Path) -> None:
 async def test_coap_with_dtls_and_a_closed_port_are_told_at_once(tmp_path: Path) -> None:
     port = free_port()
     bases = f"coap://127.0.0.1:{port},coaps://127.0.0.1:{port}"
-    async with running(tmp_path, bases) as (_, client):
+    async with standing_alone(tmp_path, bases) as (_, client):
         reply = await client.ask(Code.GET, by_uri(f"coaps://127.0.0.1:{port}/x"))
         assert (reply.code, reply.payload) == (Code.BAD_GATEWAY, b"the proxy has no key for that upstream")
         reply = await client.ask(Code.GET, by_uri(f"coap://127.0.0.1:{port}/x"), seconds=5)
@@ -257,7 +237,7 @@ async def test_where_something_was_made_is_asked_for_again(tmp_path: Path) -> No
             return answer(request, Code.CREATED, b"", (option.LOCATION_PATH, b"a"), (option.LOCATION_PATH, b"b"))
         return answer(request, Code.CONTENT, b"%d" % next(count), (option.MAX_AGE, b"\x3c"))
 
-    async with saying(making) as (_, base), running(tmp_path, base) as (_, client):
+    async with saying(making) as (_, base), standing_alone(tmp_path, base) as (_, client):
         for told in (b"0", b"0"):
             assert (await client.ask(Code.GET, by_uri(f"{base}/a/b"))).payload == told
         await client.ask(Code.POST, by_uri(f"{base}/list"), b"new")
@@ -271,7 +251,7 @@ async def test_a_post_told_to_wait_is_not_passed_on_before_its_time(tmp_path: Pa
             server,
             base,
         ),
-        running(tmp_path, base) as (proxy, client),
+        standing_alone(tmp_path, base) as (proxy, client),
     ):
         now = [0.0]
         proxy.upstream.representations.clock = lambda: now[0]
@@ -290,7 +270,7 @@ async def test_one_message_at_a_time_waits_for_a_servers_acknowledgement(tmp_pat
         waiting.append(request)
         return []
 
-    async with saying(silent) as (server, base), running(tmp_path, base) as (_, client):
+    async with saying(silent) as (server, base), standing_alone(tmp_path, base) as (_, client):
         for number in range(3):
             request = Message(Type.CON, Code.GET, number, b"%d" % number, by_uri(f"{base}/{number}"))
             client.send_raw(encode(request))
@@ -308,7 +288,7 @@ async def test_one_message_at_a_time_waits_for_a_servers_acknowledgement(tmp_pat
 async def test_small_answers_to_posts_push_nothing_out_of_the_cache(tmp_path: Path) -> None:
     async with (
         saying(lambda request: answer(request, Code.CHANGED, b"ok")) as (_, base),
-        running(tmp_path, base) as (proxy, client),
+        standing_alone(tmp_path, base) as (proxy, client),
     ):
         for _ in range(3):
             assert (await client.ask(Code.POST, by_uri(f"{base}/x"), b"1")).payload == b"ok"

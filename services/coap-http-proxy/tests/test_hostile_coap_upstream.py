@@ -5,39 +5,14 @@ import os
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
-from typing import Any
 
 import pytest
-from pydantic import SecretStr
 
-from coap_http_proxy.bootstrap import Proxy
-from coap_http_proxy.settings import ProxySettings
-from coap_http_proxy.testing import CoapClient, Say, ScriptedDevice
-from coap_wire import Block, Code, Message, Options, Type, decode_block, encode_block
+from coap_http_proxy.testing import Say, ScriptedDevice, by_uri, standing_alone
+from coap_wire import Block, Code, Message, Type, decode_block, encode_block
 from coap_wire import options as option
-from updraft_local.ports import free_port
 
 LARGE = os.urandom(150_003)
-
-
-@asynccontextmanager
-async def running(folder: Path, allowed: str, **more: Any) -> AsyncIterator[tuple[Proxy, CoapClient]]:
-    values: dict[str, Any] = {
-        "redis_url": SecretStr(""),
-        "port": free_port(),
-        "coap_port": free_port(2),
-        "cache_directory": folder,
-        "allowed_upstreams": allowed,
-        **more,
-    }
-    async with Proxy(ProxySettings(**values)) as proxy:
-        client = await CoapClient.connect(proxy.transport.port)
-        yield proxy, client
-        client.close()
-
-
-def by_uri(uri: str, *more: tuple[int, bytes]) -> Options:
-    return ((option.PROXY_URI, uri.encode()), *more)
 
 
 @asynccontextmanager
@@ -126,7 +101,7 @@ def taking_a_tag_for_granted(request: Message) -> list[Message]:
 async def test_a_server_that_lies_is_a_bad_gateway_and_fills_nothing(lie: Say, tmp_path: Path) -> None:
     async with (
         saying(lie) as (server, base),
-        running(tmp_path, base, max_representation_bytes=30_000) as (proxy, client),
+        standing_alone(tmp_path, base, max_representation_bytes=30_000) as (proxy, client),
     ):
         assert (await client.ask(Code.GET, by_uri(f"{base}/x"))).code == Code.BAD_GATEWAY
         assert len(server.requests) <= 32
@@ -135,7 +110,7 @@ async def test_a_server_that_lies_is_a_bad_gateway_and_fills_nothing(lie: Say, t
 
 
 async def test_a_changed_answer_to_a_post_is_not_asked_for_again(tmp_path: Path) -> None:
-    async with saying(changing) as (server, base), running(tmp_path, base) as (_, client):
+    async with saying(changing) as (server, base), standing_alone(tmp_path, base) as (_, client):
         assert (await client.ask(Code.POST, by_uri(f"{base}/x"), b"x")).code == Code.BAD_GATEWAY
         assert sum(bool(request.payload) for request in server.requests) == 1
 
@@ -146,7 +121,7 @@ async def test_options_of_lengths_they_cannot_have_are_ignored(tmp_path: Path) -
         form, age = (option.CONTENT_FORMAT, b"123"), (option.MAX_AGE, b"\xff" * 200)
         return answer(request, Code.CONTENT, b"x", (option.ETAG, b"e" * 200), form, age)
 
-    async with saying(odd) as (_, base), running(tmp_path, base) as (_, client):
+    async with saying(odd) as (_, base), standing_alone(tmp_path, base) as (_, client):
         reply = await client.ask(Code.GET, by_uri(f"{base}/x"))
         assert (reply.code, reply.payload, reply.option(option.CONTENT_FORMAT)) == (Code.CONTENT, b"x", None)
         assert reply.option(option.ETAG) == hashlib.sha256(b"x").digest()[:8]
@@ -156,7 +131,7 @@ async def test_options_of_lengths_they_cannot_have_are_ignored(tmp_path: Path) -
 async def test_a_critical_option_nobody_here_knows_spoils_an_answer(tmp_path: Path) -> None:
     async with (
         saying(lambda request: answer(request, Code.CONTENT, b"x", (2049, b""))) as (_, base),
-        running(tmp_path, base) as (_, client),
+        standing_alone(tmp_path, base) as (_, client),
     ):
         assert (await client.ask(Code.GET, by_uri(f"{base}/x"))).code == Code.BAD_GATEWAY
 
@@ -166,7 +141,7 @@ async def test_a_success_nobody_here_knows_is_passed_on_and_not_kept(tmp_path: P
     strange = 2 << 5 | 30
     async with (
         saying(lambda request: answer(request, strange, b"x", (option.MAX_AGE, b"\x3c"))) as (server, base),
-        running(tmp_path, base) as (_, client),
+        standing_alone(tmp_path, base) as (_, client),
     ):
         for count in (1, 2):
             assert (await client.ask(Code.GET, by_uri(f"{base}/x"))).code == strange

@@ -1,5 +1,5 @@
 """For tests: an HTTP upstream that can misbehave, a client that fetches block by block, a device that says what it is
-told to, and tickets."""
+told to, tickets, and a proxy that stands alone with its client."""
 
 import asyncio
 import hashlib
@@ -10,15 +10,20 @@ import secrets
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any, cast
 
 import httpx
 import redis.asyncio as redis
+from pydantic import SecretStr
 
+from coap_http_proxy.bootstrap import Proxy
 from coap_http_proxy.http_face.app import HttpFace, serving
 from coap_http_proxy.mapping import uris
+from coap_http_proxy.settings import ProxySettings
 from coap_wire import Block, Code, Message, Options, Type, decode, decode_block, encode, encode_block
 from coap_wire import options as option
+from datagrams import udp_socket
 
 Say = Callable[[Message], list[Message]]
 
@@ -321,3 +326,32 @@ async def http_face(*allowed: str, seconds: float = 10.0, limit: int = 1 << 20) 
         httpx.AsyncClient(base_url=f"http://127.0.0.1:{port}", timeout=20) as client,
     ):
         yield client
+
+
+@asynccontextmanager
+async def standing_alone(folder: Path, allowed: str, **more: Any) -> AsyncIterator[tuple[Proxy, CoapClient]]:
+    """A proxy without Redis and without an HTTP face of its own, which may ask `allowed`, and a client of it."""
+    settings = ProxySettings(redis_url=SecretStr(""), cache_directory=folder, allowed_upstreams=allowed, **more)
+    async with Proxy(settings, udp_socket("127.0.0.1", more.get("coap_port", 0))) as proxy:
+        client = await CoapClient.connect(proxy.transport.port)
+        yield proxy, client
+        client.close()
+
+
+@asynccontextmanager
+async def before_origin(
+    folder: Path, answer: Callable[[HttpRequest], Any], **more: Any
+) -> AsyncIterator[tuple[Proxy, CoapClient, HttpOrigin]]:
+    """The same in front of an HTTP origin: its /in may be asked by URI, its /in/firmware also by path, as /fw."""
+    async with HttpOrigin(answer) as origin:
+        paths = {"reverse": f"/fw={origin.url('/in/firmware')}", "ack_delay_seconds": 0.2, **more}
+        async with standing_alone(folder, paths.pop("allowed_upstreams", origin.url("/in")), **paths) as (
+            proxy,
+            client,
+        ):
+            yield proxy, client, origin
+
+
+def by_uri(uri: str, *more: tuple[int, bytes]) -> Options:
+    """Options of a forward request."""
+    return ((option.PROXY_URI, uri.encode()), *more)
