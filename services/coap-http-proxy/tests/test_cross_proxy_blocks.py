@@ -8,8 +8,13 @@ from pathlib import Path
 
 import pytest
 
+from coap_http_proxy.blockwise import MAX_UPLOADS, MAX_UPLOADS_PER_SENDER, Uploads
+from coap_http_proxy.mapping.questions import Question
+from coap_http_proxy.mapping.requests import Refusal
+from coap_http_proxy.peers import Peer
+from coap_http_proxy.spool import Room
 from coap_http_proxy.testing import CoapClient, HttpAnswer, HttpRequest, before_origin, by_uri
-from coap_wire import Block, Code, Message, Options, encode_block, encode_uint
+from coap_wire import Block, Code, Message, Options, Type, encode_block, encode_uint
 from coap_wire import options as option
 
 LARGE = os.urandom(200_001)
@@ -75,6 +80,40 @@ async def test_blocks_sent_again_change_nothing_and_gaps_are_refused(tmp_path: P
         assert await put(1, False, b"y", b) == Code.CHANGED
         assert await put(1, True, b"1" * 64, ()) == Code.REQUEST_ENTITY_INCOMPLETE
         assert [asked.body for asked in origin.requests] == [b"0" * 64 + b"1" * 64 + b"2", b"x" * 64 + b"y"]
+
+
+@pytest.mark.rfc("7959 2.5")
+async def test_a_last_block_that_is_sent_again_is_never_told_the_answer_of_an_earlier_request(tmp_path: Path) -> None:
+    async with before_origin(tmp_path, saying(200, body=b"first")) as (_, client, origin):
+
+        async def send(num: int, piece: bytes) -> int:
+            return (await client.ask(Code.POST, by_uri(origin.url("/in/a"), block1(num, not num)), piece)).code
+
+        assert await send(0, b"A" * 64) == Code.CONTINUE
+        assert await send(1, b"A") == Code.CHANGED
+        origin.answer = saying(403)
+        assert await send(0, b"B" * 64) == Code.CONTINUE
+        assert await send(1, b"B") == Code.FORBIDDEN
+        assert await send(1, b"B") == Code.REQUEST_ENTITY_INCOMPLETE
+        assert len(origin.requests) == 2
+
+
+def test_one_host_with_many_ports_leaves_room_for_the_uploads_of_others(tmp_path: Path) -> None:
+    uploads = Uploads(tmp_path, Room(1 << 20), 1 << 16)
+
+    def begun(peer: Peer, tag: bytes = b"") -> int:
+        request = Message(Type.CON, Code.PUT, 1, b"", (block1(0, True), (option.REQUEST_TAG, tag)), bytes(64))
+        try:
+            uploads.received(request, Question(Code.PUT, "http://a/"), peer)
+        except Refusal as refusal:
+            return refusal.code
+        return Code.CONTINUE
+
+    codes = [begun(Peer("192.0.2.7", port), bytes((tag,))) for port in range(1, 129) for tag in range(4)]
+    assert codes.count(Code.CONTINUE) == MAX_UPLOADS_PER_SENDER < MAX_UPLOADS
+    assert begun(Peer("192.0.2.8", 1)) == Code.CONTINUE
+    assert begun(Peer("192.0.2.7", 1, "sensor-1")) == Code.CONTINUE, "a device behind the same NAT, with a name"
+    uploads.close()
 
 
 @pytest.mark.rfc("7252-5.9.2-a", "7959-2.2-b", "7959-2.3-a", "7959-2.3-d", "7959-2.9.3-a")

@@ -159,6 +159,16 @@ async def test_nothing_is_carried_out_for_an_address_that_may_be_forged(code: in
     assert [request.code for request in house.asked] == [code]
 
 
+async def test_a_fetch_in_blocks_takes_no_place_for_an_address_that_may_be_forged() -> None:
+    house = House()
+    block = (option.BLOCK1, encode_block(Block(0, True, 2)))
+    request = Message(Type.CON, Code.FETCH, 1, b"t", ((option.URI_PATH, b"fw"), block), bytes(64))
+    assert (await house.ask(request)).code == Code.UNAUTHORIZED
+    assert house.asked == []
+    await house.ask(request, DEVICE)
+    assert house.asked == [request]
+
+
 @pytest.mark.rfc("7252-11.3-a")
 @pytest.mark.parametrize("peer", [NEIGHBOUR, DEVICE, Peer("::ffff:127.0.0.1", 40000)])
 async def test_who_cannot_be_forged_gets_what_it_asks_for_at_once(peer: Peer) -> None:
@@ -255,6 +265,7 @@ async def test_ports_of_one_address_share_its_pace_and_identities_have_their_own
     house = House(replace(NO_LIMITS, address_requests=0.5))
     codes = [(await house.ask(get(Block(0, False, 0)), Peer("192.0.2.7", port))).code for port in (1, 2)]
     assert codes == [Code.CONTENT, Code.TOO_MANY_REQUESTS]
+    assert (await house.ask(get(), Peer("192.0.2.9", 1, "192.0.2.7"))).code == Code.CONTENT, "a name, no address"
     behind_one_nat = [(await house.ask(get(), Peer("192.0.2.8", 1, name))).code for name in ("a", "b")]
     assert behind_one_nat == [Code.CONTENT, Code.CONTENT]
 

@@ -113,4 +113,15 @@ def test_what_nobody_had_the_patience_for_was_not_taken() -> None:
     ],
 )
 def test_what_a_sender_can_choose_freely_counts_as_one(host: str, sender: str) -> None:
-    assert sender_of(host) == sender
+    assert sender_of(host) == ("address", sender)
+
+
+def test_an_identity_that_is_spelled_like_an_address_is_another_sender() -> None:
+    assert sender_of("192.0.2.9", "192.0.2.1") == ("identity", "192.0.2.1")
+    assert sender_of("192.0.2.9", "192.0.2.1") != sender_of("192.0.2.1")
+
+
+@pytest.mark.parametrize("code", [Code.GET, Code.FETCH, Code.PUT, Code.POST])
+def test_a_body_in_blocks_takes_a_place_only_for_who_has_proved_to_be_there(code: int) -> None:
+    block = (option.BLOCK1, encode_block(Block(0, True, 2)))
+    assert hopeless(Message(Type.CON, code, 1, b"", (*ASKED.options, block), bytes(64)))

@@ -11,6 +11,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Final
 
+from coap_http_proxy.limits import Sender, sender_of
 from coap_http_proxy.mapping.questions import Question
 from coap_http_proxy.mapping.requests import Refusal
 from coap_http_proxy.peers import Peer
@@ -20,6 +21,8 @@ from coap_wire import options as option
 
 MAX_UPLOADS: Final = 512
 MAX_UPLOADS_PER_PEER: Final = 4
+# A host has many ports, and a NAT many devices.
+MAX_UPLOADS_PER_SENDER: Final = 32
 MAX_REQUEST_TAGS: Final = 4
 # Silence after which the rest will not come: the longest a confirmable exchange takes (RFC 7252 section 4.8.2).
 SILENCE_SECONDS: Final = 93.0
@@ -32,6 +35,7 @@ class _Upload:
     spool: Spool
     content_format: bytes | None
     heard_at: float
+    sender: Sender
 
 
 @dataclass(frozen=True, slots=True)
@@ -104,12 +108,21 @@ class Uploads:
     def _begun(self, key: Key, request: Message) -> _Upload:
         self._drop(key)
         self._complete.pop(key, None)
-        if len(self._arriving) >= MAX_UPLOADS or sum(k[0] == key[0] for k in self._arriving) >= MAX_UPLOADS_PER_PEER:
+        peer = key[0]
+        sender = sender_of(peer.host, peer.identity)
+        if self._full_for(peer, sender):
             raise Refusal(Code.SERVICE_UNAVAILABLE, "too many requests are arriving in blocks")
         spool = Spool(self.folder, self.room, self.max_bytes)
-        upload = _Upload(spool, request.option(option.CONTENT_FORMAT), self.clock())
+        upload = _Upload(spool, request.option(option.CONTENT_FORMAT), self.clock(), sender)
         self._arriving[key] = upload
         return upload
+
+    def _full_for(self, peer: Peer, sender: Sender) -> bool:
+        return (
+            len(self._arriving) >= MAX_UPLOADS
+            or sum(key[0] == peer for key in self._arriving) >= MAX_UPLOADS_PER_PEER
+            or sum(upload.sender == sender for upload in self._arriving.values()) >= MAX_UPLOADS_PER_SENDER
+        )
 
     def _add(self, key: Key, upload: _Upload, request: Message, block: Block) -> None:
         upload.heard_at = self.clock()

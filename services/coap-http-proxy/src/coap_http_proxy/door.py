@@ -60,7 +60,6 @@ class Door(Proxy, logging.Handler):
     async def knock(self, datagram: bytes, peer: Peer = NEIGHBOUR) -> list[bytes]:
         """What is sent for `datagram`, separate responses too, which are acknowledged; raises Escaped."""
         self._sent.clear()
-        copies = self.exchanges.duplicates
         fast = self.downloads.fast_path.answer(datagram)
         if fast is not None:
             self._sent.append((fast, peer))
@@ -68,8 +67,7 @@ class Door(Proxy, logging.Handler):
             self.exchanges.received(datagram, peer)
             await self._settled(peer)
         replies = [sent for sent, _ in self._sent]
-        # A copy is known by its message id and gets what was sent before, whatever else it says.
-        self._hold(datagram, peer, copy=self.exchanges.duplicates > copies)
+        self._hold(datagram, peer)
         return replies
 
     async def _settled(self, peer: Peer) -> None:
@@ -83,9 +81,9 @@ class Door(Proxy, logging.Handler):
                 return
             await asyncio.sleep(0.0005)
 
-    def _hold(self, datagram: bytes, peer: Peer, copy: bool) -> None:
+    def _hold(self, datagram: bytes, peer: Peer) -> None:
         allowed = max(3 * len(datagram), SMALL_REPLY_BYTES)
-        if peer.host != STRANGER.host or copy or any(token in datagram for token in self.tokens):
+        if peer.host != STRANGER.host or any(token in datagram for token in self.tokens):
             allowed = 0xFFFF
         if self._wrong:
             raise Escaped(f"{datagram.hex()} -> {self._wrong.pop()}")

@@ -3,7 +3,7 @@
     arrives                             gets
     CON request                         ACK with the answer; or, after a while, an empty ACK and the answer as CON
     NON request                         the answer as NON
-    either, once more                   the same again, or nothing; it is carried out once
+    either, once more, byte by byte     the same again, or nothing; it is carried out once
     CON: empty (ping), a response,      RST
       a reserved code, malformed
     NON, ACK, RST of these kinds        nothing
@@ -13,14 +13,17 @@ What a CON answer needs to arrive (timeouts, repetitions, one at a time to each 
 """
 
 import asyncio
+import hashlib
 import logging
 import random
 import time
 from collections import OrderedDict
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
+from math import inf
 from typing import Final
 
+from coap_http_proxy.limits import UnderWay, sender_of
 from coap_http_proxy.mapping.refusals import Unheard, refused
 from coap_http_proxy.mapping.requests import Refusal
 from coap_http_proxy.peers import Peer
@@ -42,14 +45,17 @@ logger = logging.getLogger(__name__)
 
 Respond = Callable[[Message, Peer], Awaitable[Message]]
 Send = Callable[[bytes, Peer], None]
-# The token is part of it: a device that rebooted counts its message ids from the start, but asks something new.
-Key = tuple[Peer, int, bytes]
+# All its bytes are part of it: a device that rebooted counts message ids from the start, but asks something new; and
+# four bytes with the message id of a long request must not call for the long answer at an address that may be forged.
+Key = tuple[Peer, bytes]
 
 # Replies kept for duplicates: the bounds keep a flood from filling memory.
 REMEMBERED_REPLIES: Final = 8192
 REMEMBERED_BYTES: Final = 4 << 20
 # Peers whose next message id is known; one that is forgotten begins at a random one again.
 NUMBERED_PEERS: Final = 4096
+# Answers one sender has to acknowledge, under way and queued; any more are sent once, so that its silence is its own.
+UNCONFIRMED_PER_SENDER: Final = 64
 _BROKEN: Final = refused(Refusal(Code.INTERNAL_SERVER_ERROR, ""))
 
 
@@ -59,12 +65,9 @@ class _Exchange:
 
     request: Message
     peer: Peer
+    key: Key
     acknowledged: bool = False
     timer: asyncio.TimerHandle | None = None
-
-    @property
-    def key(self) -> Key:
-        return self.peer, self.request.mid, self.request.token
 
 
 @dataclass(eq=False, slots=True)
@@ -73,28 +76,45 @@ class _Turn:
 
     free: asyncio.Semaphore
     users: int = 0
+    # True once it left one unacknowledged to the end: those that wait have nobody to go to.
+    silent: bool = False
+
+
+@dataclass(eq=False, slots=True)
+class _Kept:
+    """What a request was answered by, None while that is being made, and how many copies may still call for it."""
+
+    at: float
+    reply: bytes | None
+    copies: float
 
 
 @dataclass(eq=False, slots=True)
 class _Seen:
-    """Replies by request; the oldest first. None while the reply is being made."""
+    """Replies by request; the oldest first."""
 
-    replies: "OrderedDict[Key, tuple[float, bytes | None]]" = field(default_factory=OrderedDict)
+    replies: "OrderedDict[Key, _Kept]" = field(default_factory=OrderedDict)
     size: int = 0
 
-    def put(self, key: Key, now: float, reply: bytes | None) -> None:
+    def put(self, key: Key, now: float, reply: bytes | None, copies: float = inf) -> None:
         self.drop(key)
-        self.replies[key] = (now, reply)
+        self.replies[key] = _Kept(now, reply, copies)
         self.size += len(reply or b"")
         while len(self.replies) > REMEMBERED_REPLIES or self.size > REMEMBERED_BYTES:
             self.drop(next(iter(self.replies)))
 
     def drop(self, key: Key) -> None:
-        _, reply = self.replies.pop(key, (0.0, None))
-        self.size -= len(reply or b"")
+        if (gone := self.replies.pop(key, None)) is not None:
+            self.size -= len(gone.reply or b"")
+
+    def copy(self, key: Key) -> bytes | None:
+        """What a copy of a request that was seen is answered by, if anything."""
+        kept = self.replies[key]
+        kept.copies -= 1
+        return kept.reply if kept.copies >= 0 else None
 
     def forget(self, before: float) -> None:
-        while self.replies and next(iter(self.replies.values()))[0] < before:
+        while self.replies and next(iter(self.replies.values())).at < before:
             self.drop(next(iter(self.replies)))
 
 
@@ -117,7 +137,10 @@ class Exchanges:
         self._send, self._respond, self._clock = send, respond, clock
         self._ack_delay, self._max = ack_delay_seconds, max_exchanges
         self._transmission, self._dice = transmission, dice or random.Random()
-        self._tasks: set[asyncio.Task[object]] = set()
+        # Answers being made, and answers that wait for their acknowledgement: a bound each, or silence would stop both.
+        self._making: set[asyncio.Task[Message | None]] = set()
+        self._confirming: set[asyncio.Task[None]] = set()
+        self._unconfirmed = UnderWay()
         self._remembered = _Seen()
         self._unacknowledged: dict[tuple[Peer, int], asyncio.Event] = {}
         self._turns: dict[Peer, _Turn] = {}
@@ -130,13 +153,13 @@ class Exchanges:
         self.shed = 0
 
     @property
-    def _seen(self) -> "OrderedDict[Key, tuple[float, bytes | None]]":
+    def _seen(self) -> "OrderedDict[Key, _Kept]":
         return self._remembered.replies
 
     @property
     def waiting(self) -> int:
         """Exchanges whose answer is still being made or not yet acknowledged."""
-        return len(self._tasks)
+        return len(self._making) + len(self._confirming)
 
     def received(self, datagram: bytes, peer: Peer) -> None:
         """Handle one datagram; never raises."""
@@ -152,7 +175,7 @@ class Exchanges:
         if message.type in (Type.ACK, Type.RST):
             self._ended(message, peer)
         elif is_request(message.code):
-            self._requested(message, peer)
+            self._requested(message, peer, datagram)
         elif message.type == Type.CON:
             # A ping (section 4.3), a response nobody waits for, or a code of a reserved class (section 4.2).
             self._send(encode(Message(Type.RST, Code.EMPTY, message.mid)), peer)
@@ -164,23 +187,23 @@ class Exchanges:
             if event is not None:
                 event.set()
 
-    def _requested(self, request: Message, peer: Peer) -> None:
-        exchange = _Exchange(request, peer)
+    def _requested(self, request: Message, peer: Peer, datagram: bytes) -> None:
+        exchange = _Exchange(request, peer, (peer, hashlib.blake2b(datagram, digest_size=16).digest()))
         now = self._clock()
         self._remembered.forget(now - self._transmission.exchange_lifetime)
         if exchange.key in self._seen:
             self.duplicates += 1
-            if reply := self._seen[exchange.key][1]:
+            if reply := self._remembered.copy(exchange.key):
                 self._send(reply, peer)
             return
-        if self._draining or len(self._tasks) >= self._max:
+        if self._draining or len(self._making) >= self._max:
             # Unanswered it comes again in two seconds, which is kinder than an error: perhaps to our successor.
             self.shed += 1
             return
         self._remembered.put(exchange.key, now, None)
         loop = asyncio.get_running_loop()
         task = loop.create_task(self._answer_of(request, peer))
-        self._tasks.add(task)
+        self._making.add(task)
         if request.type == Type.CON:
             exchange.timer = loop.call_later(self._ack_delay, self._acknowledge, exchange)
         task.add_done_callback(lambda done: self._answered(exchange, done))
@@ -201,7 +224,7 @@ class Exchanges:
         self._reply(exchange, Message(Type.ACK, Code.EMPTY, exchange.request.mid))
 
     def _answered(self, exchange: _Exchange, task: "asyncio.Task[Message | None]") -> None:
-        self._tasks.discard(task)
+        self._making.discard(task)
         if exchange.timer is not None:
             exchange.timer.cancel()
         if task.cancelled():
@@ -224,8 +247,10 @@ class Exchanges:
         elif request.type == Type.NON and answer.code == Code.BAD_OPTION and request.option(PROXY_URI) is None:
             pass  # section 5.4.1: rejected, and that in silence; only a proxy's request gets its 4.02 (section 5.7.1)
         elif request.type == Type.CON and not exchange.acknowledged:
-            self._reply(exchange, _addressed(answer, Type.ACK, request.mid, request.token))
-        elif request.type == Type.NON or answer.type == Type.NON:
+            # An address that may be forged gets it again no oftener than an honest client asks (section 4.2).
+            copies = self._transmission.max_retransmit if answer.type == Type.NON else inf
+            self._reply(exchange, _addressed(answer, Type.ACK, request.mid, request.token), copies)
+        elif request.type == Type.NON or answer.type == Type.NON or self._full_for(exchange.peer):
             # Section 5.2.3; and to an address that may be forged nothing is repeated (RFC 9175 section 2.4).
             self._send(
                 encode(_addressed(answer, Type.NON, self._next_mid(exchange.peer), request.token)), exchange.peer
@@ -233,12 +258,20 @@ class Exchanges:
         else:
             encode(answer)  # raises here, where somebody can still say 5.00
             separate = asyncio.get_running_loop().create_task(self._separate(answer, request.token, exchange.peer))
-            self._tasks.add(separate)
-            separate.add_done_callback(self._tasks.discard)
+            sender = sender_of(exchange.peer.host, exchange.peer.identity)
+            self._unconfirmed.begin(sender)
+            self._confirming.add(separate)
+            separate.add_done_callback(self._confirming.discard)
+            separate.add_done_callback(lambda _: self._unconfirmed.end(sender))
 
-    def _reply(self, exchange: _Exchange, message: Message) -> None:
+    def _full_for(self, peer: Peer) -> bool:
+        """Whether too many answers wait for an acknowledgement already; one may also be sent without (5.2.2)."""
+        of_sender = self._unconfirmed.of(sender_of(peer.host, peer.identity))
+        return of_sender >= UNCONFIRMED_PER_SENDER or self._unconfirmed.total >= self._max
+
+    def _reply(self, exchange: _Exchange, message: Message, copies: float = inf) -> None:
         datagram = encode(message)
-        self._remembered.put(exchange.key, self._clock(), datagram)
+        self._remembered.put(exchange.key, self._clock(), datagram, copies)
         self._send(datagram, exchange.peer)
 
     async def _separate(self, answer: Message, token: bytes, peer: Peer) -> None:
@@ -246,13 +279,17 @@ class Exchanges:
         turn.users += 1
         try:
             async with turn.free:
-                await self._until_acknowledged(_addressed(answer, Type.CON, self._next_mid(peer), token), peer)
+                if not turn.silent:
+                    message = _addressed(answer, Type.CON, self._next_mid(peer), token)
+                    turn.silent = not await self._acknowledged(message, peer)
+                self.given_up += turn.silent
         finally:
             turn.users -= 1
             if not turn.users:
                 del self._turns[peer]
 
-    async def _until_acknowledged(self, message: Message, peer: Peer) -> None:
+    async def _acknowledged(self, message: Message, peer: Peer) -> bool:
+        """Send it until it is acknowledged; False when it never was."""
         acknowledged = asyncio.Event()
         self._unacknowledged[peer, message.mid] = acknowledged
         datagram = encode(message)
@@ -263,10 +300,10 @@ class Exchanges:
                 try:
                     async with asyncio.timeout(timeout):
                         await acknowledged.wait()
-                    return
+                    return True
                 except TimeoutError:
                     continue
-            self.given_up += 1
+            return False
         finally:
             del self._unacknowledged[peer, message.mid]
 
@@ -283,9 +320,9 @@ class Exchanges:
         self._draining = True
         deadline = asyncio.get_running_loop().time() + seconds
         # An answer that is done may still have to be acknowledged: that is another task.
-        while self._tasks and (left := deadline - asyncio.get_running_loop().time()) > 0:
-            await asyncio.wait(set(self._tasks), timeout=left)
-        stopped = set(self._tasks)
+        while self.waiting and (left := deadline - asyncio.get_running_loop().time()) > 0:
+            await asyncio.wait(self._making | self._confirming, timeout=left)
+        stopped = self._making | self._confirming
         for task in stopped:
             task.cancel()
         await asyncio.gather(*stopped, return_exceptions=True)

@@ -9,12 +9,12 @@ anybody else              at most three times what was sent, at the address's pa
 import asyncio
 import time
 from collections import OrderedDict
-from collections.abc import Awaitable, Callable, Hashable
+from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field, replace
 from math import ceil
 
 from coap_http_proxy.echo import Echo
-from coap_http_proxy.limits import Buckets, UnderWay, sender_of
+from coap_http_proxy.limits import Buckets, Sender, UnderWay, sender_of
 from coap_http_proxy.mapping.addresses import Network, leads_to, literal
 from coap_http_proxy.mapping.amplification import challenge, fitted, hopeless
 from coap_http_proxy.mapping.refusals import Unheard, refused
@@ -151,7 +151,7 @@ class Gate:
             under_way.end(token)
 
     async def _paced(self, request: Message, peer: Peer, known: bool) -> Message:
-        sender = peer.identity or sender_of(peer.host)
+        sender = sender_of(peer.host, peer.identity)
         limits, under_way = self.limits, self.under_way
         wait = self._requests.take(sender, 1, self.clock(), PAUSE_SECONDS)
         if under_way.of(sender) >= limits.exchanges_per_address or under_way.total >= limits.exchanges:
@@ -184,7 +184,7 @@ class Gate:
             self.counts.shortened += 1
         return shorter
 
-    def _limited(self, request: Message, peer: Peer, known: bool, sender: Hashable, wait: float) -> Message:
+    def _limited(self, request: Message, peer: Peer, known: bool, sender: Sender, wait: float) -> Message:
         """4.29 that says when to come again (RFC 8516 section 3); raises Unheard when that too is asked too often."""
         if self._refusals.take(sender, 1, self.clock()):
             self.counts.unheard += 1

@@ -11,6 +11,9 @@ from ipaddress import IPv6Address, IPv6Network, ip_address
 
 MAX_BUCKETS = 4096
 
+# What kind of name it is, and the name: an identity that is spelled like an address is another one.
+Sender = tuple[str, str]
+
 
 @dataclass(slots=True)
 class Buckets:
@@ -61,14 +64,16 @@ class UnderWay:
             self._counts[key] -= 1
 
 
-def sender_of(host: str) -> str:
-    """What one sender can choose freely counts as one: an IPv4 address is itself, an IPv6 address its /64."""
+def sender_of(host: str, identity: str | None = None) -> Sender:
+    """What one sender cannot choose freely: its proven identity, its IPv4 address, or the /64 of its IPv6 address."""
+    if identity is not None:
+        return "identity", identity
     try:
         address = ip_address(host)
     except ValueError:
-        return host
+        return "address", host
     if not isinstance(address, IPv6Address):
-        return host
+        return "address", host
     if address.ipv4_mapped is not None:
-        return str(address.ipv4_mapped)
-    return str(IPv6Network((int(address) >> 64 << 64, 64)))
+        return "address", str(address.ipv4_mapped)
+    return "address", str(IPv6Network((int(address) >> 64 << 64, 64)))

@@ -25,8 +25,13 @@ def budget(request: Message) -> int:
 
 
 def hopeless(request: Message) -> bool:
-    """True when no piece of a representation fits, or it must not be carried out for nothing: ask who it is first."""
-    return request.code not in (Code.GET, Code.FETCH) or budget(request) < _LEAST_BLOCK_BYTES + len(request.token)
+    """True when no piece of a representation fits, or it must not be carried out for nothing: ask who it is first.
+
+    So is a body in blocks, also that of a FETCH: each one that was begun has a place of which there are few.
+    """
+    if request.code not in (Code.GET, Code.FETCH) or request.option(option.BLOCK1) is not None:
+        return True
+    return budget(request) < _LEAST_BLOCK_BYTES + len(request.token)
 
 
 def challenge(request: Message, echo: bytes) -> Message:

@@ -59,6 +59,9 @@ class Representations:
         in_blocks: bool = False,
     ) -> Representation:
         """The answer of which `block` is wanted; `in_blocks`: that is how the request came. Raises Refusal."""
+        if in_blocks or not block.num:
+            # It is asked anew: further blocks, and a last block that is sent again, are of this answer or of none.
+            self.cache.drop(_own(asked, peer))
         if block.num:
             for kept in (self.cache.get(_own(asked, peer)), self.cache.get(_key(asked, body))):
                 if kept is not None and kept.serves(block.num, self.clock()):
