@@ -12,7 +12,7 @@ from pathlib import Path
 import httpx
 import pytest
 
-from coap_http_proxy.testing import CoapClient, HttpUpstream
+from coap_http_proxy.testing import CoapClient, HttpAnswer, HttpOrigin, HttpRequest, HttpUpstream
 from coap_wire import Code, Message, Type, decode, encode
 from coap_wire import options as option
 from updraft_local.ports import free_port
@@ -24,8 +24,11 @@ END_SECONDS = 20.0
 @asynccontextmanager
 async def process(folder: Path, http: int, *arguments: str) -> AsyncIterator[asyncio.subprocess.Process]:
     """The proxy as its command line starts it, healthy."""
-    command = ["-m", "coap_http_proxy", "--no-redis", "--cache", str(folder), "--http", str(http), *arguments]
-    child = await asyncio.create_subprocess_exec(sys.executable, *command, env={**os.environ, "LOG_LEVEL": "WARNING"})
+    kept = ["--no-redis", "--cache", str(folder / "blocks")]
+    command = ["-m", "coap_http_proxy", *kept, "--http", str(http), *arguments]
+    environment = {**os.environ, "LOG_LEVEL": "WARNING"}
+    with (folder / "log").open("wb") as log:
+        child = await asyncio.create_subprocess_exec(sys.executable, *command, env=environment, stderr=log)
     try:
         async with httpx.AsyncClient(timeout=5) as client, asyncio.timeout(START_SECONDS):
             while not await healthy(client, http):
@@ -110,3 +113,43 @@ async def test_an_http_client_that_waits_is_answered_after_sigterm(workers: int,
         async with asyncio.timeout(END_SECONDS):
             assert await child.wait() == 0
     transport.close()
+
+
+async def test_workers_whose_clients_on_both_faces_wait_in_vain_drain_before_they_would_be_killed(
+    tmp_path: Path,
+) -> None:
+    transport, device = await asyncio.get_running_loop().create_datagram_endpoint(
+        SlowDevice, local_addr=("127.0.0.1", 0)
+    )
+    uri = f"coap://127.0.0.1:{transport.get_extra_info('sockname')[1]}"
+    face, coap = free_port(), free_port(socket.SOCK_DGRAM)
+
+    async def silent(_: HttpRequest) -> HttpAnswer:
+        await asyncio.Event().wait()
+        return 500, {}, b""
+
+    async with HttpOrigin(silent) as origin:
+        # Only a parent of workers sets a limit.
+        options = ["--coap", str(coap), "--http-to-coap", str(face), "--allow", f"{uri}/", "--workers", "2"]
+        options += ["--reverse", f"/r={origin.url()}"]
+        async with process(tmp_path, free_port(), *options) as child, httpx.AsyncClient(timeout=END_SECONDS) as http:
+            async with asyncio.timeout(START_SECONDS):
+                while not await listens(face):
+                    await asyncio.sleep(0.05)
+            by_http = asyncio.create_task(http.get(f"http://127.0.0.1:{face}/hc/{uri}/x"))
+            clients = [await CoapClient.connect(coap) for _ in range(16)]  # enough to reach both workers
+            for number, client in enumerate(clients):
+                path = ((option.URI_PATH, b"r"), (option.URI_PATH, b"%d" % number))
+                client.send_raw(encode(Message(Type.CON, Code.GET, 4711, b"tok", path)))
+            async with asyncio.timeout(END_SECONDS):
+                await device.asked.get()
+                while len(origin.requests) < len(clients):
+                    await asyncio.sleep(0.05)
+                child.send_signal(signal.SIGTERM)
+                assert await child.wait() == 0
+            await asyncio.wait([by_http])
+            assert by_http.exception() or by_http.result().status_code >= 500
+            for client in clients:
+                client.close()
+    transport.close()
+    assert "is killed" not in (tmp_path / "log").read_text()

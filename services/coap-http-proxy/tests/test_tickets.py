@@ -224,3 +224,68 @@ async def test_an_image_arrives_whole_by_either_fast_path(
             assert proxy.downloads.fast_path.blocks == -(-len(IMAGE) // 512)
             assert proxy.downloads.long_way == 1, "the first block opens the way for the others"
             assert proxy.downloads.open[token].progress.offset == len(IMAGE)
+
+
+@pytest.mark.parametrize(
+    "size",
+    ["Infinity", "1e999", "NaN", pytest.param("[" * 100_000, id="nested"), "-1", '"many"', "null"],
+)
+async def test_a_ticket_that_cannot_be_read_is_no_ticket_and_holds_up_nobody(size: str, store: "redis.Redis") -> None:
+    tickets = Tickets(store)
+    right = await mint(store, "http://x/", IMAGE)
+    record = f'{{"url": "http://x/", "sha256": "{"0" * 64}", "controllerId": "device", "size": {size}}}'
+    await store.set("updraft:ticket:abcdefghijkl", record)
+    wrong, found = await asyncio.wait_for(asyncio.gather(tickets.find("abcdefghijkl"), tickets.find(right)), 20)
+    assert wrong is None and found is not None
+
+
+async def test_a_lookup_that_breaks_leaves_nobody_waiting_and_the_next_one_works(
+    store: "redis.Redis", monkeypatch: pytest.MonkeyPatch
+) -> None:
+    tickets = Tickets(store)
+    token = await mint(store, "http://x/", IMAGE)
+    with monkeypatch.context() as broken:
+        broken.delattr("coap_http_proxy.tickets.parse")
+        failed = await asyncio.wait_for(
+            asyncio.gather(tickets.find(token), tickets.find("abcdefghijkl"), return_exceptions=True), 20
+        )
+    assert [type(one) for one in failed] == [Unknown, Unknown]
+    assert await tickets.find(token) is not None
+
+
+@both
+async def test_a_report_that_is_cut_off_is_made_again_by_the_last_one(
+    compiled: bool, store: "redis.Redis", redis_url: str
+) -> None:
+    token = await mint(store, "http://x/", IMAGE)
+    slow = redis.Redis.from_url(redis_url)
+    downloads = process(slow, compiled)
+    serve(downloads, await downloads.find(token, ANYBODY), 0, 1)
+    await store.client_pause(60_000, all=False)
+    try:
+        with pytest.raises(TimeoutError):
+            async with asyncio.timeout(0.2):
+                await downloads.report()
+    finally:
+        await store.client_unpause()
+    await downloads.report()
+    told = await events(store)
+    assert told and told[-1]["offset"] == 2000
+    await slow.aclose()
+
+
+@both
+async def test_a_block_served_while_a_report_is_on_its_way_is_told_by_the_next(
+    compiled: bool, store: "redis.Redis"
+) -> None:
+    token = await mint(store, "http://x/", IMAGE)
+    downloads = process(store, compiled)
+    download = await downloads.find(token, ANYBODY)
+    serve(downloads, download, 0)
+    reporting = asyncio.create_task(downloads.report())
+    await asyncio.sleep(0)
+    serve(downloads, download, 1)
+    await reporting
+    await downloads.report()
+    await downloads.report()
+    assert [event["offset"] for event in await events(store)] == [1000, 2000]

@@ -3,6 +3,7 @@
 import asyncio
 import json
 import os
+import resource
 import signal
 import socket
 import sys
@@ -15,9 +16,14 @@ from typing import Any
 import httpx
 import pytest
 import redis.asyncio as redis
+from pydantic import SecretStr
 
+from coap_http_proxy.bootstrap import Proxy
+from coap_http_proxy.settings import ProxySettings
 from coap_http_proxy.testing import CoapClient, HttpUpstream, mint
+from coap_http_proxy.workers import _answer
 from coap_wire import Block, Code
+from datagrams import udp_socket
 from updraft_local.ports import free_port
 
 IMAGE = os.urandom(50_001)
@@ -203,3 +209,50 @@ async def test_a_worker_that_cannot_start_is_tried_ever_later(
         assert await all_of_them.health() == 503
         path.unlink()
         await all_of_them.healthy()
+
+
+async def test_a_worker_for_whom_no_descriptor_is_left_is_tried_until_there_is_one(
+    redis_url: str, store: "redis.Redis", tmp_path: Path
+) -> None:
+    async with HttpUpstream({}) as upstream, herd(redis_url, tmp_path, upstream) as all_of_them:
+        _, most = resource.prlimit(all_of_them.parent.pid, resource.RLIMIT_NOFILE)
+        resource.prlimit(all_of_them.parent.pid, resource.RLIMIT_NOFILE, (3, most))
+        os.kill(all_of_them.workers()[0], signal.SIGKILL)
+        await until(lambda: "a worker cannot be started, and is tried again" in all_of_them.log.read_text())
+        resource.prlimit(all_of_them.parent.pid, resource.RLIMIT_NOFILE, (most, most))
+        await all_of_them.healthy()
+        assert len(all_of_them.workers()) == 2
+
+
+@asynccontextmanager
+async def answering(folder: Path) -> AsyncIterator[tuple[socket.socket, "asyncio.Task[None]", asyncio.Event]]:
+    """A worker's proxy that answers the other end of a socket pair, and the event by which it is told to stop."""
+    settings = ProxySettings(redis_url=SecretStr(""), cache_directory=folder, coap_port=free_port(socket.SOCK_DGRAM))
+    opened = udp_socket("127.0.0.1", settings.coap_port, share_port=True)
+    ours, theirs = socket.socketpair()
+    ours.setblocking(False)
+    stop = asyncio.Event()
+    with ours:
+        async with Proxy(settings, opened, 1) as proxy:
+            task = asyncio.create_task(_answer(proxy, theirs, stop))
+            yield ours, task, stop
+
+
+async def test_a_worker_notices_the_death_of_a_parent_that_had_not_read_its_last_answer(tmp_path: Path) -> None:
+    async with answering(tmp_path) as (parent, task, stop):
+        parent.send(b"1\n")
+        answered = asyncio.Event()
+        asyncio.get_running_loop().add_reader(parent, answered.set)
+        await asyncio.wait_for(answered.wait(), 20)
+        asyncio.get_running_loop().remove_reader(parent)
+        parent.close()
+        await asyncio.wait_for(stop.wait(), 20)
+        await task
+
+
+async def test_a_worker_that_cannot_understand_its_parent_stops_and_says_why(tmp_path: Path) -> None:
+    async with answering(tmp_path) as (parent, task, stop):
+        parent.send(b"what\n")
+        await asyncio.wait_for(stop.wait(), 20)
+        with pytest.raises(ValueError, match="what"):
+            await task

@@ -43,6 +43,8 @@ from servicekit import Answer, Handler, json_answer, serve
 logger = logging.getLogger(__name__)
 
 DRAIN_SECONDS = 5.0
+# Less than what a parent of workers grants after the drain (workers.GRACE_SECONDS).
+LAST_REPORT_SECONDS = 2.0
 MAX_PACED_TICKETS = 65536
 
 
@@ -143,15 +145,16 @@ class Proxy:
         return self
 
     async def __aexit__(self, *_: object) -> None:
-        await self._faces.aclose()
-        await self.exchanges.drain(DRAIN_SECONDS)
+        # Both at once: a parent waits for little more than one drain.
+        await asyncio.gather(self._faces.aclose(), self.exchanges.drain(DRAIN_SECONDS))
         self.transport.close()
         if self.secure is not None:
             self.secure.close()
         for task in self._tasks:
             task.cancel()
         try:
-            await self.downloads.report()
+            async with asyncio.timeout(LAST_REPORT_SECONDS):
+                await self.downloads.report()
         except (redis.RedisError, OSError):
             logger.warning("the last progress could not be reported")
         if self._http is not None:

@@ -226,28 +226,21 @@ class Downloads:
                 keys = [f"updraft:proxy:download:{token}", UPLINK, f"updraft:ticket:{token}"]
                 lasting = [PROGRESS_LIFETIME_SECONDS, UPLINK_MAXIMUM_ENTRIES]
                 await merge([*keys], [*lasting, state["size"], state["offset"], *added, event], client=pipe)
-                download.progress.changed = False
-            try:
-                answers = await pipe.execute(raise_on_error=False)
-            except (redis.RedisError, OSError):
-                for download, _ in reports:
-                    download.progress.changed = True
-                raise
-            self._told(reports, answers)
+            self._told(reports, await pipe.execute(raise_on_error=False))
 
     def _told(self, reports: "list[tuple[Download, tuple[dict[str, int], str]]]", answers: list[Any]) -> None:
         now = time.monotonic()
         for (download, (state, _)), answer in zip(reports, answers, strict=True):
             if isinstance(answer, Exception):
-                download.progress.changed = True
                 logger.warning("progress was not taken: %s", answer)
                 continue
             download.told, download.told_at = state, now
             there, offset = answer
+            # Only now, for a report may be cut off anywhere; and not when blocks were served on its way.
+            more = state_of(download.progress) != state
             download.progress.cover(0, min(int(offset), download.progress.size))
-            if download.progress.offset > max(int(offset), state["offset"]):
-                # What others served and what was served here have met: more than was told.
-                download.progress.changed = True
+            # What others served and what was served here may have met: then it is more than was told.
+            download.progress.changed = more or download.progress.offset > max(int(offset), state["offset"])
             if not there:
                 self.forget(download.ticket.token)
 

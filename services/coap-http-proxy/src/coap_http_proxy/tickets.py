@@ -60,7 +60,7 @@ def parse(token: str, text: bytes | str | None) -> Ticket | None:
             None if action is None else int(action),
             None if identity is None else str(identity),
         )
-    except (ValueError, KeyError, TypeError, AttributeError):
+    except (ValueError, KeyError, TypeError, AttributeError, OverflowError, RecursionError):
         return None
 
 
@@ -113,19 +113,25 @@ class Tickets:
                         pipe.hgetall(f"updraft:proxy:download:{token}")
                     texts, *states = await pipe.execute()
                 except (redis.RedisError, OSError) as error:
-                    for token, asked in waiting:
-                        del self._waiting[token]
-                        asked.set_exception(Unknown(type(error).__name__))
-                        asked.exception()  # nobody may be left to hear it
+                    self._fail(waiting, type(error).__name__)
                     continue
                 for (token, asked), text, state in zip(waiting, texts, states, strict=True):
-                    del self._waiting[token]
                     ticket = parse(token, text)
                     if ticket is None:
                         self._remember_wrong(token)
-                    asked.set_result(None if ticket is None else (ticket, _numbers(state)))
+                    found = None if ticket is None else (ticket, _numbers(state))
+                    del self._waiting[token]
+                    asked.set_result(found)
         finally:
             self._asking = None
+            # None are left but when this broke, and then nobody else would answer them.
+            self._fail(list(self._waiting.items()), "the lookup broke")
+
+    def _fail(self, waiting: "list[tuple[str, asyncio.Future[Any]]]", reason: str) -> None:
+        for token, asked in waiting:
+            del self._waiting[token]
+            asked.set_exception(Unknown(reason))
+            asked.exception()  # nobody may be left to hear it
 
     def _remember_wrong(self, token: str) -> None:
         self._wrong[token] = self._clock() + WRONG_SECONDS

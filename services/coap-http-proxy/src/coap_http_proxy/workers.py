@@ -96,31 +96,39 @@ class Workers:
         pause = SHORTEST_PAUSE_SECONDS
         while not self._stopping.is_set():
             began = time.monotonic()
-            process, writer = await self._start(worker)
-            await _ended(process)
-            worker.channel = None
-            writer.close()
-            self._died = metrics.summed((self._died, metrics.lasting(worker.last)))
-            worker.last = {}
-            if self._stopping.is_set():
-                return
-            pause = SHORTEST_PAUSE_SECONDS if time.monotonic() - began >= STABLE_SECONDS else pause
-            logger.error(
-                "a worker died, and is started anew",
-                extra={"worker": worker.number, "status": process.exitcode, "seconds": pause},
-            )
+            try:
+                process, writer = await self._start(worker)
+            except OSError as error:
+                # No process or descriptor to be had (EAGAIN, ENOMEM, EMFILE): in a while there may be one.
+                what, status = "a worker cannot be started, and is tried again", error.errno
+            else:
+                await _ended(process)
+                worker.channel = None
+                writer.close()
+                self._died = metrics.summed((self._died, metrics.lasting(worker.last)))
+                worker.last = {}
+                if self._stopping.is_set():
+                    return
+                what, status = "a worker died, and is started anew", process.exitcode
+                pause = SHORTEST_PAUSE_SECONDS if time.monotonic() - began >= STABLE_SECONDS else pause
+            logger.error(what, extra={"worker": worker.number, "status": status, "seconds": pause})
             with contextlib.suppress(TimeoutError):
                 await asyncio.wait_for(self._stopping.wait(), pause)
             pause = min(2 * pause, LONGEST_PAUSE_SECONDS)
 
     async def _start(self, worker: Worker) -> tuple[SpawnProcess, asyncio.StreamWriter]:
+        """A process for this place, and the way to ask it; raises OSError when the system gives none."""
         ours, theirs = socket.socketpair()
         arguments = (worker.number, self._settings, worker.opened, theirs)
         process = _SPAWN.Process(target=work, args=arguments, name=f"worker {worker.number}", daemon=True)
-        worker.process = process
-        process.start()
-        theirs.close()
-        worker.channel = await asyncio.open_connection(sock=ours)
+        try:
+            with theirs:
+                process.start()
+            worker.process = process
+            worker.channel = await asyncio.open_connection(sock=ours)
+        except OSError:
+            ours.close()  # a process that did start hears it, and drains
+            raise
         return process, worker.channel[1]
 
     async def _poll(self) -> None:
@@ -188,14 +196,26 @@ async def _serve(number: int, settings: ProxySettings, opened: socket.socket, ch
         answering = asyncio.create_task(_answer(proxy, channel, stop))
         await stop.wait()
         answering.cancel()
+        with contextlib.suppress(asyncio.CancelledError):
+            await answering
 
 
 async def _answer(proxy: Proxy, channel: socket.socket, stop: asyncio.Event) -> None:
-    reader, writer = await asyncio.open_connection(sock=channel)
-    while question := await reader.readline():
-        said = {"question": int(question), "counted": await proxy.snapshot(), "checks": await proxy.checks()}
-        writer.write(json.dumps(said).encode() + b"\n")
-    stop.set()
+    """Answer the parent until it is gone. However this ends, the worker stops: nobody else would tell it."""
+    try:
+        reader, writer = await asyncio.open_connection(sock=channel)
+        while question := await _question(reader):
+            said = {"question": int(question), "counted": await proxy.snapshot(), "checks": await proxy.checks()}
+            writer.write(json.dumps(said).encode() + b"\n")
+    finally:
+        stop.set()
+
+
+async def _question(reader: asyncio.StreamReader) -> bytes:
+    try:
+        return await reader.readline()
+    except ConnectionError:
+        return b""  # killed before it had read our last answer: the kernel calls that a reset, not an end
 
 
 async def run(settings: ProxySettings) -> None:
