@@ -2,6 +2,7 @@
 
 import asyncio
 import ssl
+import time
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
@@ -9,7 +10,7 @@ from dataclasses import dataclass, field
 import httpx
 import pytest
 
-from coap_http_proxy.connections import Connections, Streams
+from coap_http_proxy.connections import FRESH, Connections, Streams
 
 GOOD = b"HTTP/1.1 200 OK\r\nContent-Length: 4\r\n\r\nbody"
 
@@ -37,7 +38,7 @@ class Upstream:
 
 @asynccontextmanager
 async def asked(
-    answer: Callable[[int], bytes], seconds: float = 5.0, most: int = 10
+    answer: Callable[[int], bytes], seconds: float = 5.0, most: int = 10, clock: Callable[[], float] = time.monotonic
 ) -> AsyncIterator[tuple[Upstream, httpx.AsyncClient, str]]:
     """An upstream and a client of it."""
 
@@ -48,7 +49,7 @@ async def asked(
     server = await asyncio.start_server(upstream.connected, "127.0.0.1", 0)
     port = server.sockets[0].getsockname()[1]
     limits = httpx.Limits(max_connections=most, max_keepalive_connections=most, keepalive_expiry=60)
-    transport = Connections(connect, ssl.create_default_context(), limits)
+    transport = Connections(connect, ssl.create_default_context(), limits, clock)
     async with httpx.AsyncClient(transport=transport, timeout=seconds, trust_env=False) as client:
         yield upstream, client, f"http://127.0.0.1:{port}/x"
     server.close()
@@ -123,3 +124,32 @@ async def test_refused_connection_gives_its_turn_back() -> None:
             with pytest.raises(httpx.ConnectError):
                 await client.get("http://127.0.0.1:1/")
         assert (await client.get(url)).content == b"body"
+
+
+async def test_a_fresh_connection_is_opened_for_who_asks_for_one() -> None:
+    async with asked(lambda number: GOOD) as (upstream, client, url):
+        await client.get(url)
+        assert (await client.get(url, extensions={FRESH: True})).content == b"body"
+        assert upstream.connections == 2
+
+
+async def test_connections_too_old_leave_their_room_to_those_of_other_upstreams() -> None:
+    now = [0.0]
+    async with (
+        asked(lambda number: GOOD, most=1, clock=lambda: now[0]) as (_, client, url),
+        asked(lambda number: GOOD) as (upstream, _, other),
+    ):
+        await client.get(url)
+        now[0] += 61
+        for _ in range(3):
+            assert (await client.get(other)).content == b"body"
+        assert upstream.connections == 1
+
+
+async def test_an_upstream_that_takes_all_its_turns_leaves_others_theirs() -> None:
+    async with (
+        asked(lambda number: GOOD[:-1], seconds=0.5, most=1) as (_, client, url),
+        asked(lambda number: GOOD) as (_, _, other),
+        client.stream("GET", url),
+    ):
+        assert (await client.get(other)).content == b"body"

@@ -242,6 +242,26 @@ async def test_a_certificate_for_another_name_is_refused(tmp_path: Path) -> None
         assert served.heads == []
 
 
+async def test_a_cookie_is_neither_kept_nor_shown_to_anybody() -> None:
+    async with web("127.0.0.1") as served, web("127.0.0.1") as other:
+        served.answer = served.answer.replace("\r\n\r\n", "\r\nSet-Cookie: sid=of-one-device; Path=/\r\n\r\n")
+        both = bases(served.port) + bases(other.port)
+        async with guarded_client(both) as client:
+            for port in (served.port, served.port, other.port):
+                await client.get(f"http://127.0.0.1:{port}/a")
+            assert len(client.cookies.jar) == 0
+        assert [head for head in served.heads + other.heads if "cookie" in head.lower()] == []
+
+
+async def test_a_name_in_ascii_form_is_asked_for_as_it_is_written() -> None:
+    # The resolver would make another name of its Unicode form: IDNA2003 has no sharp s.
+    names = NameServer([[]])
+    async with guarded_client(uris.parse_bases("http://xn--strae-oqa.example/"), resolve=names) as client:
+        with pytest.raises(httpx.ConnectError):
+            await client.get("http://xn--strae-oqa.example/a")
+    assert names.asked == ["xn--strae-oqa.example"]
+
+
 async def test_coap_upstreams_are_resolved_and_judged_alike() -> None:
     allowed = uris.parse_bases("coap://sensor.example:5683/, coap://[::1]:5684/")
     good, bad = NameServer([["2606:4700::1111"]]), NameServer([["::ffff:169.254.169.254"]])

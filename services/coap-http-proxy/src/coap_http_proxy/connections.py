@@ -12,6 +12,7 @@ from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from typing import Final
+from weakref import WeakValueDictionary
 
 import h11
 import httpx
@@ -26,6 +27,8 @@ Streams = tuple[asyncio.StreamReader, asyncio.StreamWriter]
 # Opens a connection to a host's port, with TLS when a context is given; raises OSError.
 Connect = Callable[[str, int, ssl.SSLContext | None], Awaitable[Streams]]
 Origin = tuple[str, str, int]
+# The extension of a request that must not be sent on a connection that lay idle.
+FRESH: Final = "fresh_connection"
 
 
 @dataclass(eq=False)
@@ -84,63 +87,79 @@ class _Connection:
 
 @dataclass(eq=False)
 class Connections(httpx.AsyncBaseTransport):
-    """At most `limits.max_connections` at once; as many wait for at most the pool timeout of their request."""
+    """At most `limits.max_connections` at once to one origin: where one is silent, others are asked. Who finds them all
+    taken waits for at most the pool timeout of its request."""
 
     connect: Connect
     context: ssl.SSLContext
     limits: httpx.Limits
+    clock: Callable[[], float] = time.monotonic
     _idle: dict[Origin, list[_Connection]] = field(default_factory=dict)
-    _turns: asyncio.Semaphore = field(init=False)
-
-    def __post_init__(self) -> None:
-        self._turns = asyncio.Semaphore(self.limits.max_connections or 100)
+    _turns: "WeakValueDictionary[Origin, asyncio.Semaphore]" = field(default_factory=WeakValueDictionary)
 
     async def handle_async_request(self, request: httpx.Request) -> httpx.Response:
         """One request and the head of its answer; raises httpx.TransportError."""
         seconds = request.extensions.get("timeout", {})
         connection: _Connection | None = None
+        origin = _origin(request.url)
+        turn = self._turns.setdefault(origin, asyncio.Semaphore(self.limits.max_connections or 100))
         async with _named(httpx.PoolTimeout, request), asyncio.timeout(seconds.get("pool")):
-            await self._turns.acquire()
+            await turn.acquire()
         try:
             async with _named(httpx.ConnectTimeout, request, httpx.ConnectError):
-                connection = self._youngest(request.url) or await self._opened(request.url, seconds.get("connect"))
+                if not request.extensions.get(FRESH):
+                    connection = self._youngest(origin)
+                connection = connection or await self._opened(origin, seconds.get("connect"))
             async with _named(httpx.WriteTimeout, request, httpx.WriteError):
                 await connection.send(request, seconds.get("write"))
             async with _named(httpx.ReadTimeout, request, httpx.ReadError):
                 head = await connection.head(seconds.get("read"))
         except BaseException:
-            self._done(connection, keep=False)
+            self._done(connection, turn, keep=False)
             raise
-        body = _Body(self, connection, request, seconds.get("read"))
+        body = _Body(self, connection, turn, request, seconds.get("read"))
         return httpx.Response(head.status_code, headers=head.headers.raw_items(), stream=body)
 
-    def _youngest(self, url: httpx.URL) -> _Connection | None:
-        idle = self._idle.get(_origin(url), [])
-        now, longest = time.monotonic(), self.limits.keepalive_expiry or 0.0
+    def _youngest(self, origin: Origin) -> _Connection | None:
+        idle = self._idle.get(origin, [])
         while idle:
             connection = idle.pop()
-            # What an idle upstream sent, be it only that it closes, makes its connection of no use.
-            buffered = connection.reader.at_eof() or connection.writer.is_closing() or _has_bytes(connection.reader)
-            if not buffered and now - connection.idle_since < longest:
+            if self._fit(connection):
                 return connection
             connection.close()
         return None
 
-    async def _opened(self, url: httpx.URL, seconds: float | None) -> _Connection:
-        origin = scheme, host, port = _origin(url)
+    def _fit(self, connection: _Connection) -> bool:
+        """Whether an idle connection may carry another request."""
+        # What an idle upstream sent, be it only that it closes, makes its connection of no use.
+        buffered = connection.reader.at_eof() or connection.writer.is_closing() or _has_bytes(connection.reader)
+        return not buffered and self.clock() - connection.idle_since < (self.limits.keepalive_expiry or 0.0)
+
+    def _has_room(self) -> bool:
+        """Whether one more may be kept; what is of no use any more makes room, whosever it is."""
+        most = self.limits.max_keepalive_connections
+        if most is None or sum(map(len, self._idle.values())) < most:
+            return True
+        for origin, idle in list(self._idle.items()):
+            self._idle[origin] = fit = [connection for connection in idle if self._fit(connection)]
+            for connection in idle:
+                if connection not in fit:
+                    connection.close()
+        return sum(map(len, self._idle.values())) < most
+
+    async def _opened(self, origin: Origin, seconds: float | None) -> _Connection:
+        scheme, host, port = origin
         async with asyncio.timeout(seconds):
             reader, writer = await self.connect(host, port, self.context if scheme == "https" else None)
         return _Connection(origin, reader, writer, h11.Connection(h11.CLIENT, MAX_HEAD_BYTES))
 
-    def _done(self, connection: _Connection | None, keep: bool) -> None:
+    def _done(self, connection: _Connection | None, turn: asyncio.Semaphore, keep: bool) -> None:
         """A request is over: keep its connection, or close it."""
-        self._turns.release()
+        turn.release()
         if connection is None:
             return
-        most = self.limits.max_keepalive_connections
-        kept = sum(len(idle) for idle in self._idle.values())
-        if keep and (most is None or kept < most) and connection.reusable():
-            connection.idle_since = time.monotonic()
+        if keep and self._has_room() and connection.reusable():
+            connection.idle_since = self.clock()
             self._idle.setdefault(connection.origin, []).append(connection)
         else:
             connection.close()
@@ -159,6 +178,7 @@ class _Body(httpx.AsyncByteStream):
 
     pool: Connections
     connection: _Connection
+    turn: asyncio.Semaphore
     request: httpx.Request
     seconds: float | None
     _open: bool = True
@@ -174,11 +194,12 @@ class _Body(httpx.AsyncByteStream):
     async def aclose(self) -> None:
         if self._open:
             self._open = False
-            self.pool._done(self.connection, keep=True)
+            self.pool._done(self.connection, self.turn, keep=True)
 
 
 def _origin(url: httpx.URL) -> Origin:
-    return url.scheme, url.host, url.port or (443 if url.scheme == "https" else 80)
+    # Not `host`, which is the Unicode form: the resolver's IDNA makes another name of some of those.
+    return url.scheme, url.raw_host.decode("ascii"), url.port or (443 if url.scheme == "https" else 80)
 
 
 def _has_bytes(reader: asyncio.StreamReader) -> bool:

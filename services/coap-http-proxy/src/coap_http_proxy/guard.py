@@ -9,6 +9,7 @@ import logging
 import socket
 import ssl
 from collections.abc import Awaitable, Callable, Iterable
+from http.cookiejar import CookieJar, DefaultCookiePolicy
 
 import httpx
 
@@ -122,5 +123,7 @@ def guarded_client(
         transport=_GuardedTransport(bases, private, resolve, verify, limits),
         timeout=httpx.Timeout(TIMEOUT_SECONDS, connect=CONNECT_TIMEOUT_SECONDS),
         follow_redirects=False,
+        # One client asks for all devices: what an upstream would remember one by is not shown for another.
+        cookies=CookieJar(DefaultCookiePolicy(allowed_domains=[])),
         trust_env=False,
     )

@@ -1,5 +1,6 @@
 """HTTP headers made of CoAP options, and options made of headers (RFC 7252 section 10.1, RFC 8075 section 6)."""
 
+from collections.abc import Iterable
 from typing import Final
 from urllib.parse import urljoin, urlsplit
 
@@ -11,6 +12,9 @@ from coap_wire import options as option
 
 # RFC 7252 section 5.10.7 sets no number; more is no location a device will follow.
 MAX_LOCATION_OPTIONS: Final = 16
+MAX_VALUE_BYTES: Final = 4096
+# Of an answer: these say who else may get it.
+FORBIDDING: Final = ("cache-control", "vary")
 
 
 def request_headers(asked: Question, via: str) -> dict[str, str]:
@@ -28,6 +32,15 @@ def request_headers(asked: Question, via: str) -> dict[str, str]:
     if b"" in asked.if_match:
         headers["if-match"] = "*"
     return headers
+
+
+def answer_headers(given: Iterable[tuple[str, str]]) -> dict[str, str]:
+    """The headers of an answer that are short enough to be read; names in lower case. The others count as absent, but
+    those that may forbid to keep the answer, which then are taken to forbid it."""
+    told = {name: value for name, value in given if len(value) <= MAX_VALUE_BYTES or name in FORBIDDING}
+    if any(len(told.get(name, "")) > MAX_VALUE_BYTES for name in FORBIDDING):
+        told["cache-control"] = "no-store"
+    return told
 
 
 def strong(etag: str | None) -> str | None:

@@ -14,6 +14,7 @@ from typing import Final
 import httpx
 
 from coap_http_proxy.cache import Representation
+from coap_http_proxy.connections import FRESH
 from coap_http_proxy.mapping import freshness, headers, methods, uris
 from coap_http_proxy.mapping.codes import coap_code
 from coap_http_proxy.mapping.freshness import Freshness
@@ -99,18 +100,23 @@ class HttpOrigin:
     async def _asked_once_or_twice(
         self, method: int, uri: str, sent: Mapping[str, str], body: Body
     ) -> AsyncIterator[httpx.Response]:
-        def request() -> httpx.Request:
+        def request(fresh: bool) -> httpx.Request:
             self.stats.requests += 1
-            content = pieces(body) if body else None
-            return self.client.build_request(methods.TO_HTTP[method], uri, headers=dict(sent), content=content)
+            return self.client.build_request(
+                methods.TO_HTTP[method],
+                uri,
+                headers=dict(sent),
+                content=pieces(body) if body else None,
+                extensions={FRESH: fresh},
+            )
 
         try:
-            answer = await self.client.send(request(), stream=True)
+            answer = await self.client.send(request(fresh=False), stream=True)
         except (httpx.RemoteProtocolError, httpx.ReadError, httpx.WriteError):
-            # A pooled connection that the upstream closed meanwhile; asked again where twice means once.
-            if method not in methods.IDEMPOTENT:
+            # A kept connection that the upstream closed meanwhile; others that are kept may be no better.
+            if not methods.repeatable(method, sent):
                 raise
-            answer = await self.client.send(request(), stream=True)
+            answer = await self.client.send(request(fresh=True), stream=True)
         try:
             yield answer
         finally:
@@ -120,7 +126,7 @@ class HttpOrigin:
         self, asked: Question, answer: httpx.Response, stored: Representation | None, route: Route | None, shown: bool
     ) -> Representation:
         status, now = answer.status_code, time.time()
-        told = {name: value for name, value in answer.headers.items() if len(value) <= 4096}
+        told = headers.answer_headers(answer.headers.items())
         if status == 304 and stored is not None:
             stored.freshness = freshness.of_http(told, now)
             return stored
