@@ -59,16 +59,25 @@ def authority(uri: str) -> tuple[str, int] | None:
     return (host, port) if scheme in ("coap", "coaps") else None
 
 
+def origin(uri: str) -> tuple[str, str, int]:
+    """Scheme, host and port of a URI; raises ForbiddenUri for what is none."""
+    return _split(uri)[:3]
+
+
 def allowed(uri: str, bases: Iterable[Base]) -> Base:
-    """The base that allows `uri`; raises ForbiddenUri."""
+    """The base that allows `uri`, of several the one with the longest path; raises ForbiddenUri."""
     scheme, host, port, path = _split(uri)
     bases = tuple(bases)
     if not bases:
         raise ForbiddenUri("this server is no proxy: it has no upstreams", unspoken=True)
-    for base in bases:
-        if (scheme, host, port) == (base.scheme, base.host, base.port) and (path + "/").startswith(base.path):
-            return base
-    raise ForbiddenUri(f"{scheme}://{host}:{port} is not an upstream of this proxy")
+    found = [
+        base
+        for base in bases
+        if (scheme, host, port) == (base.scheme, base.host, base.port) and (path + "/").startswith(base.path)
+    ]
+    if not found:
+        raise ForbiddenUri(f"{scheme}://{host}:{port} is not an upstream of this proxy")
+    return max(found, key=lambda base: len(base.path))
 
 
 @lru_cache(maxsize=1024)  # one request is looked at in several places, none of which trusts the one before

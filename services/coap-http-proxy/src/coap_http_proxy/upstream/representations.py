@@ -9,9 +9,10 @@ import time
 from collections.abc import Callable, Hashable
 from dataclasses import dataclass, field
 from typing import Final
+from weakref import WeakValueDictionary
 
 from coap_http_proxy.cache import Representation, RepresentationCache
-from coap_http_proxy.mapping import methods
+from coap_http_proxy.mapping import methods, uris
 from coap_http_proxy.mapping.questions import Question
 from coap_http_proxy.mapping.requests import Refusal
 from coap_http_proxy.mapping.reverse import Route
@@ -24,6 +25,7 @@ from coap_wire import Block, Code
 
 logger = logging.getLogger(__name__)
 
+# To one origin: one that is silent keeps nobody from another.
 MAX_AT_ONCE: Final = 64
 # Errors that say the upstream is in trouble, not the question: an old answer is better (RFC 5861 section 4).
 TROUBLE: Final = frozenset(
@@ -43,7 +45,7 @@ class Representations:
     timeout_seconds: float
     clock: Callable[[], float] = time.monotonic
     _flights: Flights[Representation] = field(init=False)
-    _turns: asyncio.Semaphore = field(default_factory=lambda: asyncio.Semaphore(MAX_AT_ONCE))
+    _turns: "WeakValueDictionary[tuple[str, str, int], asyncio.Semaphore]" = field(default_factory=WeakValueDictionary)
 
     def __post_init__(self) -> None:
         self._flights = Flights(self.timeout_seconds + GRACE_SECONDS, self.http.stats)
@@ -119,11 +121,10 @@ class Representations:
                 self.cache.failed(key, refusal, now + refusal.max_age_seconds)
             raise
         one.received(self.clock())
-        if one is not stored:
-            if one.freshness.shared:
-                self.cache.put(key, one)
-            else:
-                self.cache.drop(key)
+        if not one.freshness.shared:
+            self.cache.drop(key)  # also what still holds, but is nobody else's any more
+        elif one is not stored:
+            self.cache.put(key, one)
         return one
 
     async def _under_condition(
@@ -185,7 +186,8 @@ class Representations:
         if_match: str | None = None,
     ) -> Representation:
         try:
-            async with asyncio.timeout(self.timeout_seconds), self._turns:
+            turn = self._turns.setdefault(uris.origin(asked.uri), asyncio.Semaphore(MAX_AT_ONCE))
+            async with asyncio.timeout(self.timeout_seconds), turn:
                 if asked.scheme in ("http", "https"):
                     return await self.http.ask(asked, body, stored, route, if_match)
                 return await self.coap.ask(asked, body, stored)
