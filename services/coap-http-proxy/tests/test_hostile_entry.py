@@ -5,6 +5,7 @@ import os
 from itertools import count
 from pathlib import Path
 
+import pytest
 import redis.asyncio as redis
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
@@ -68,3 +69,21 @@ def test_nothing_escapes_whatever_arrives(redis_url: str, tmp_path: Path) -> Non
         anything()
         assert runner.run(door.knock(good[0], STRANGER)), "after all that, a device still gets its block"
         runner.run(door.__aexit__())
+
+
+@pytest.mark.rfc("9175-2.4-a")
+async def test_no_copy_that_was_cut_calls_for_the_answer_of_a_longer_request(tmp_path: Path) -> None:
+    async with HttpUpstream({"/a": IMAGE}) as upstream:
+        given = ProxySettings(
+            redis_url=SecretStr(""), cache_directory=tmp_path, allowed_upstreams=upstream.url("/"), port=free_port()
+        )
+        async with Door(given) as door:
+            uri = (option.PROXY_URI, upstream.url("/a").encode())
+            long = encode(Message(Type.CON, Code.GET, 7, b"", (uri,), bytes(400)))
+            (answer,) = await door.knock(long, STRANGER)
+            assert len(answer) > 1000
+            assert await door.knock(long, STRANGER) == [answer], "who did not hear it is told again"
+            for kind in (Type.CON, Type.NON):
+                for cut in (encode(Message(kind, Code.GET, 7)), encode(Message(kind, Code.GET, 7, b"", (uri,)))):
+                    for reply in await door.knock(cut, STRANGER):
+                        assert len(reply) <= 3 * len(cut)
