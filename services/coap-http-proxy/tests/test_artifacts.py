@@ -15,11 +15,12 @@ from pathlib import Path
 import httpx
 import pytest
 
-from coap_http_proxy.blobs import LEFTOVER_SECONDS, BlobStore
+from coap_http_proxy.blobs import LEFTOVER_SECONDS, Blob, BlobStore
+from coap_http_proxy.credentials import Credentials
 from coap_http_proxy.mapping import uris
 from coap_http_proxy.mapping.requests import Refusal
 from coap_http_proxy.tickets import Ticket
-from coap_http_proxy.upstream.artifacts import Artifacts
+from coap_http_proxy.upstream.artifacts import MAX_FETCHES, Artifacts
 from coap_http_proxy.upstream.flights import UpstreamStats
 from coap_wire import Code
 
@@ -75,7 +76,9 @@ async def serving(origin: Origin) -> AsyncIterator[str]:
 @asynccontextmanager
 async def artifacts(folder: Path, url: str) -> AsyncIterator[Artifacts]:
     async with httpx.AsyncClient(timeout=5, trust_env=False) as client:
-        yield Artifacts(client, BlobStore(folder, 1 << 30), uris.parse_bases(url), None, 1 << 30, 20.0, UpstreamStats())
+        yield Artifacts(
+            client, BlobStore(folder, 1 << 30), uris.parse_bases(url), Credentials(), 1 << 30, 20.0, UpstreamStats()
+        )
 
 
 def ticket(url: str) -> Ticket:
@@ -156,6 +159,28 @@ async def test_two_halves_of_different_files_are_never_one_artifact(tmp_path: Pa
     assert list(tmp_path.iterdir()) == []
 
 
+async def test_another_tickets_broken_url_is_no_answer_for_a_good_one(tmp_path: Path) -> None:
+    wrong, good = Origin((None, '"one"'), body=bytes(len(IMAGE))), Origin((None, '"one"'))
+    async with serving(wrong) as other, serving(good) as url, artifacts(tmp_path, f"{other},{url}") as up:
+        fetched = await asyncio.gather(
+            *(up.artifact(ticket(one)) for one in (other, url, other, url)), return_exceptions=True
+        )
+    assert [bytes(one.data) == IMAGE for one in fetched if isinstance(one, Blob)] == [True, True]
+    assert [one.code for one in fetched if isinstance(one, Refusal)] == [Code.BAD_GATEWAY] * 2
+    assert (len(wrong.asked), len(good.asked)) == (1, 1)
+
+
+async def test_tickets_of_many_broken_urls_cost_a_few_fetches_and_are_told_to_come_again(tmp_path: Path) -> None:
+    wrong = Origin((None, '"one"'), body=bytes(len(IMAGE)))
+    async with serving(wrong) as url, artifacts(tmp_path, url) as up:
+        refused = await asyncio.gather(
+            *(up.artifact(ticket(f"{url}?{number}")) for number in range(20)), return_exceptions=True
+        )
+    codes = [one.code for one in refused if isinstance(one, Refusal)]
+    assert len(wrong.asked) == MAX_FETCHES
+    assert sorted(codes) == [Code.BAD_GATEWAY] * MAX_FETCHES + [Code.SERVICE_UNAVAILABLE] * (20 - MAX_FETCHES)
+
+
 async def test_several_processes_fetch_an_artifact_once(tmp_path: Path) -> None:
     origin = Origin((100_000, '"one"'), (None, '"one"'))
     async with serving(origin) as url:
@@ -168,6 +193,7 @@ _FETCH = """
 import asyncio, hashlib, sys, httpx
 from pathlib import Path
 from coap_http_proxy.blobs import BlobStore
+from coap_http_proxy.credentials import Credentials
 from coap_http_proxy.mapping import uris
 from coap_http_proxy.tickets import Ticket
 from coap_http_proxy.upstream.artifacts import Artifacts
@@ -176,7 +202,7 @@ from coap_http_proxy.upstream.flights import UpstreamStats
 async def fetch(folder, url, sha256, size):
     async with httpx.AsyncClient(timeout=5, trust_env=False) as client:
         store = BlobStore(Path(folder), 1 << 30)
-        up = Artifacts(client, store, uris.parse_bases(url), None, 1 << 30, 20.0, UpstreamStats())
+        up = Artifacts(client, store, uris.parse_bases(url), Credentials(), 1 << 30, 20.0, UpstreamStats())
         blob = await up.artifact(Ticket("abcdefghijkl", url, sha256, int(size), "DEFAULT", "device", 1))
         print(hashlib.sha256(blob.data).hexdigest())
 

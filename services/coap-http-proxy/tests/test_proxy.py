@@ -233,3 +233,40 @@ async def test_redis_away_is_no_reason_to_give_up(redis_url: str, tmp_path: Path
         reply = await client.get("f", "a" * 12, "a", block=Block(0, False, 5))
         assert (reply.code, reply.uint(option.MAX_AGE)) == (Code.SERVICE_UNAVAILABLE, 5)
         assert await proxy.checks() == {"redis": "ConnectionError"}
+
+
+@pytest.mark.parametrize("named", [False, True], ids=["first", "named"])
+async def test_the_gateway_token_goes_to_the_update_manager_and_to_no_other_upstream(
+    named: bool, redis_url: str, store: "redis.Redis", tmp_path: Path
+) -> None:
+    async with (
+        HttpUpstream({"/in/a": IMAGE, "/b": IMAGE[:-1]}) as manager,
+        HttpUpstream({"/a": IMAGE[:-2]}) as other,
+    ):
+        # Without a word it is the first of all; named it may be any of them.
+        bases = [manager.url("/in/"), other.url("/"), manager.url("/b")]
+        settings = ProxySettings(
+            redis_url=SecretStr(redis_url),
+            port=free_port(),
+            coap_port=free_port(2),
+            cache_directory=tmp_path,
+            allowed_upstreams=",".join(reversed(bases) if named else bases),
+            gateway_token=SecretStr("gateway-secret"),
+            gateway_token_base=bases[0] if named else "",
+        )
+        async with Proxy(settings) as proxy:
+            client = await CoapClient.connect(proxy.transport.port)
+            for url, image in (
+                (manager.url("/in/a"), IMAGE),
+                (manager.url("/b"), IMAGE[:-1]),
+                (other.url("/a"), IMAGE[:-2]),
+            ):
+                assert await client.fetch("f", await mint(store, url, image), "a") == image
+            client.close()
+        assert [request.get("authorization") for request in manager.requests] == ["GatewayToken gateway-secret", None]
+        assert [request.get("authorization") for request in other.requests] == [None]
+
+
+def test_a_base_for_the_gateway_token_that_may_not_be_asked_is_refused() -> None:
+    with pytest.raises(ValueError, match="not one of allowed_upstreams"):
+        ProxySettings(allowed_upstreams="http://manager/in/", gateway_token_base="http://elsewhere/")

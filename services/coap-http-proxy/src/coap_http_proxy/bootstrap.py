@@ -14,7 +14,7 @@ import redis.asyncio as redis
 from coap_http_proxy import metrics, secure
 from coap_http_proxy.blobs import BlobStore
 from coap_http_proxy.blockwise import Uploads
-from coap_http_proxy.credentials import read_credentials
+from coap_http_proxy.credentials import Credentials, read_credentials
 from coap_http_proxy.downloads import Downloads
 from coap_http_proxy.echo import Echo
 from coap_http_proxy.exchanges import Exchanges
@@ -63,7 +63,6 @@ class Proxy:
         self.redis: redis.Redis | None = (
             redis.Redis.from_url(url, socket_timeout=5, socket_connect_timeout=5) if url else None
         )
-        token = settings.gateway_token
         routes = parse_routes(settings.reverse)
         bases = settings.bases
         private = addresses.parse_networks(settings.private_upstreams)
@@ -72,7 +71,7 @@ class Proxy:
             guarded_client(bases, private),
             BlobStore(settings.cache_directory, settings.cache_bytes),
             bases,
-            f"GatewayToken {token.get_secret_value()}" if token else None,
+            _for_tickets(settings),
             read_credentials(settings.credentials_file, bases),
             partial(resolve_checked, bases=bases, private=private),
             name,
@@ -221,6 +220,13 @@ def handlers(
         return 200, "text/plain; version=0.0.4", metrics.prometheus(await snapshot()).encode()
 
     return {"/healthz": health, "/stats": stats, "/metrics": told}
+
+
+def _for_tickets(settings: ProxySettings) -> Credentials:
+    token, base = settings.gateway_token, settings.gateway_base
+    if token is None or base is None:
+        return Credentials()
+    return Credentials({base: {"Authorization": f"GatewayToken {token.get_secret_value()}"}})
 
 
 def _limits(settings: ProxySettings) -> GateLimits:

@@ -3,12 +3,12 @@
 import secrets
 from pathlib import Path
 
-from pydantic import AliasChoices, Field, SecretStr, field_validator
+from pydantic import AliasChoices, Field, SecretStr, ValidationInfo, field_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 from coap_http_proxy.mapping.addresses import parse_networks
 from coap_http_proxy.mapping.reverse import parse_routes
-from coap_http_proxy.mapping.uris import Base, parse_authorities, parse_bases
+from coap_http_proxy.mapping.uris import Base, parse_authorities, parse_base, parse_bases
 
 
 class ProxySettings(BaseSettings):
@@ -65,7 +65,14 @@ class ProxySettings(BaseSettings):
         "to that upstream alone; refused when every user of the host can read it",
     )
     gateway_token: SecretStr | None = Field(
-        None, description="Sent as GatewayToken for what a ticket names, never for a Proxy-Uri"
+        None,
+        description="Sent as GatewayToken to the update manager for what a ticket names; never to anybody else, never "
+        "for a Proxy-Uri",
+    )
+    gateway_token_base: str = Field(
+        "",
+        description="Base URL of the update manager's device API, the only one the gateway token is sent to; empty: "
+        "the first of allowed_upstreams",
     )
     max_artifact_bytes: int = Field(64 << 20, ge=1, description="Largest artifact fetched, bytes")
     max_representation_bytes: int = Field(
@@ -121,6 +128,11 @@ class ProxySettings(BaseSettings):
         """The whole allow-list: upstreams by name, and those behind paths of ours."""
         return (*parse_bases(self.allowed_upstreams), *(route.base for route in parse_routes(self.reverse)))
 
+    @property
+    def gateway_base(self) -> Base | None:
+        """The upstream that the gateway token is meant for."""
+        return next(iter(parse_bases(self.gateway_token_base or self.allowed_upstreams)), None)
+
     @field_validator("redis_url")
     @classmethod
     def _redis(cls, url: SecretStr) -> SecretStr:
@@ -152,6 +164,14 @@ class ProxySettings(BaseSettings):
     @classmethod
     def _bases(cls, text: str) -> str:
         parse_bases(text)
+        return text
+
+    @field_validator("gateway_token_base")
+    @classmethod
+    def _base(cls, text: str, others: ValidationInfo) -> str:
+        named = parse_bases(others.data.get("allowed_upstreams", ""))
+        if text and parse_base(text) not in named:
+            raise ValueError("not one of allowed_upstreams")
         return text
 
     @field_validator("known_as")

@@ -44,8 +44,8 @@ class Upstream:
         client: httpx.AsyncClient,
         store: BlobStore,
         bases: tuple[uris.Base, ...],
-        authorization: str | None,
-        credentials: Credentials,
+        for_tickets: Credentials,
+        for_uris: Credentials,
         resolve: Resolve,
         name: str,
         limits: UpstreamLimits,
@@ -54,11 +54,11 @@ class Upstream:
         self.client, self.store, self.stats = client, store, UpstreamStats()
         self.room = Room(limits.arriving_bytes)
         self.artifacts = Artifacts(
-            client, store, bases, authorization, limits.artifact_bytes, limits.timeout_seconds, self.stats
+            client, store, bases, for_tickets, limits.artifact_bytes, limits.timeout_seconds, self.stats
         )
         largest = limits.representation_bytes
         self.representations = Representations(
-            HttpOrigin(client, bases, credentials.headers_for, store.folder, self.room, largest, name, self.stats),
+            HttpOrigin(client, bases, for_uris.headers_for, store.folder, self.room, largest, name, self.stats),
             CoapOrigin(resolve, store.folder, self.room, largest, name, self.stats, keys),
             # One of the largest at least: without it each block of a transfer would be a whole fetch.
             RepresentationCache(

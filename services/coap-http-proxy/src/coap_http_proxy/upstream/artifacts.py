@@ -11,6 +11,7 @@ from io import FileIO
 import httpx
 
 from coap_http_proxy.blobs import Blob, BlobStore
+from coap_http_proxy.credentials import Credentials
 from coap_http_proxy.mapping import uris
 from coap_http_proxy.mapping.requests import Refusal
 from coap_http_proxy.tickets import Ticket
@@ -20,20 +21,22 @@ from coap_wire import Code
 RETRY_SECONDS = (0.2, 0.5, 1.0, 2.0, 4.0)
 LOOK_AGAIN_SECONDS = 0.05
 PIECE_BYTES = 1 << 20
+# Fetches one request may wait for, one after the other, when those before were of other URLs and failed.
+MAX_FETCHES = 3
 
 
 @dataclass
 class Artifacts:
-    """What tickets name. `bases` is the allow-list; `authorization` goes along, for no stranger chose the URL."""
+    """What tickets name. `bases` is the allow-list; `credentials` go to their own bases only."""
 
     client: httpx.AsyncClient
     store: BlobStore
     bases: tuple[uris.Base, ...]
-    authorization: str | None
+    credentials: Credentials
     max_bytes: int
     timeout_seconds: float
     stats: UpstreamStats
-    _flights: Flights[Blob] = field(init=False)
+    _flights: Flights[tuple[str, str], Blob] = field(init=False)
 
     def __post_init__(self) -> None:
         self._flights = Flights(self.timeout_seconds, self.stats)
@@ -43,7 +46,16 @@ class Artifacts:
         if self.store.knows(ticket.sha256) and (blob := self.store.get(ticket.sha256)):
             self.stats.artifact_hits += 1
             return blob
-        return await self._flights.join(ticket.sha256, lambda: self._find(ticket))
+        own = (ticket.sha256, ticket.url)
+        for _ in range(MAX_FETCHES):
+            # One fetch at a time, whatever the tickets' URLs: whichever brings the artifact brings it to all.
+            key = next((key for key in self._flights if key[0] == ticket.sha256), own)
+            try:
+                return await self._flights.join(key, lambda: self._find(ticket))
+            except Refusal:
+                if key == own:
+                    raise
+        raise Refusal(Code.SERVICE_UNAVAILABLE, "fetches by other tickets failed, and this one's turn did not come")
 
     async def _find(self, ticket: Ticket) -> Blob:
         """From disk, by another process that fetches it now, or from upstream: whichever comes first."""
@@ -103,9 +115,8 @@ class Artifacts:
             if arriving.received == ticket.size:
                 return
             try:
-                headers = {"Accept-Encoding": "identity", **arriving.range_headers()}
-                if self.authorization:
-                    headers["Authorization"] = self.authorization
+                shown = self.credentials.headers_for(uris.allowed(ticket.url, self.bases))
+                headers = {"Accept-Encoding": "identity", **arriving.range_headers(), **shown}
                 self.stats.requests += 1
                 async with self.client.stream("GET", ticket.url, headers=headers) as answer:
                     if not arriving.goes_on_with(answer.status_code, answer.headers):

@@ -2,7 +2,7 @@
 
 import asyncio
 import logging
-from collections.abc import Callable, Coroutine, Hashable
+from collections.abc import Callable, Coroutine, Hashable, Iterator
 from dataclasses import dataclass, field
 from typing import Any, Generic, TypeVar
 
@@ -11,6 +11,7 @@ from coap_wire import Code
 
 logger = logging.getLogger(__name__)
 
+K = TypeVar("K", bound=Hashable)
 T = TypeVar("T")
 
 CHUNK_BYTES = 64 * 1024
@@ -27,17 +28,20 @@ class UpstreamStats:
 
 
 @dataclass
-class Flights(Generic[T]):
+class Flights(Generic[K, T]):
     """Fetches under way; each ends after `timeout_seconds` at the latest."""
 
     timeout_seconds: float
     stats: UpstreamStats
-    _under_way: dict[Hashable, "asyncio.Task[T]"] = field(default_factory=dict)
+    _under_way: dict[K, "asyncio.Task[T]"] = field(default_factory=dict)
 
-    def __contains__(self, key: Hashable) -> bool:
+    def __contains__(self, key: K) -> bool:
         return key in self._under_way
 
-    async def join(self, key: Hashable, start: Callable[[], Coroutine[Any, Any, T]]) -> T:
+    def __iter__(self) -> Iterator[K]:
+        return iter(self._under_way)
+
+    async def join(self, key: K, start: Callable[[], Coroutine[Any, Any, T]]) -> T:
         """What the fetch of `key` brings, started when it is not under way; raises Refusal."""
         task = self._under_way.get(key)
         if task is None:
@@ -50,7 +54,7 @@ class Flights(Generic[T]):
         except TimeoutError as error:
             raise Refusal(Code.GATEWAY_TIMEOUT, "the upstream took too long") from error
 
-    def _landed(self, key: Hashable, task: "asyncio.Task[T]") -> None:
+    def _landed(self, key: K, task: "asyncio.Task[T]") -> None:
         self._under_way.pop(key, None)
         if not task.cancelled() and task.exception() is not None:
             self.stats.failures += 1

@@ -44,7 +44,7 @@ class Representations:
     cache: RepresentationCache
     timeout_seconds: float
     clock: Callable[[], float] = time.monotonic
-    _flights: Flights[Representation] = field(init=False)
+    _flights: Flights[Hashable, Representation] = field(init=False)
     _turns: "WeakValueDictionary[tuple[str, str, int], asyncio.Semaphore]" = field(default_factory=WeakValueDictionary)
 
     def __post_init__(self) -> None:
