@@ -151,7 +151,7 @@ def test_many_clients_at_once_cost_one_upstream_fetch(
         ("http://127.0.0.1:9/", "4.03"),
         ("http://localhost.example/", "4.03"),
         ("coap://192.0.2.1/firmware", "4.03"),
-        ("ftp://127.0.0.1/firmware", "4.03"),
+        ("ftp://127.0.0.1/firmware", "5.05"),
         ("http://someone@{api}/", "4.00"),
         ("http://{api}/DEFAULT/../../etc/passwd", "4.00"),
         ("firmware", "4.00"),
