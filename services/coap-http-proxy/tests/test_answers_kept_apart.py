@@ -76,6 +76,15 @@ async def test_a_header_too_long_to_be_read_makes_no_answer_public(headers: dict
         assert len(origin.requests) == 2
 
 
+async def test_an_encoding_too_long_to_be_read_is_an_encoding_all_the_same(tmp_path: Path) -> None:
+    async with before_origin(tmp_path, lambda _: (200, {"Content-Encoding": "gzip, " * 1000}, b"x")) as (
+        _,
+        client,
+        origin,
+    ):
+        assert (await client.ask(Code.GET, by_uri(origin.url("/in/a")))).code == Code.BAD_GATEWAY
+
+
 async def test_the_longest_base_decides_which_credentials_are_shown(tmp_path: Path) -> None:
     async with HttpOrigin(lambda _: (200, {}, b"x")) as origin:
         keys = tmp_path / "keys.json"

@@ -135,7 +135,7 @@ class HttpOrigin:
             await self._leave(answer)
             life = freshness.of_failure(code, status, told, now)
             raise Refusal(code, f"the upstream answered {status}", life.seconds if life else None)
-        if told.get("content-encoding", "identity").lower() != "identity":
+        if answer.headers.get("content-encoding", "identity").lower() != "identity":
             # Not asked for; and what a few bytes would grow to is not known beforehand.
             raise Refusal(Code.BAD_GATEWAY, "the upstream's answer is compressed", 2)
         kind = headers.answered_format(told.get("content-type", ""), asked.accept)
