@@ -48,7 +48,6 @@ class Server:
     port: int
     pid: int
     requests: Callable[[int], list[str]]
-    http_port: int = 0
     secure: bool = False
     next_mid: int = 0
 

@@ -12,7 +12,6 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Sequence
-from contextlib import ExitStack
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Final
@@ -192,9 +191,3 @@ def warmed(server: Server, load: Load, body: Path, seconds: float) -> float:
     began = time.monotonic()
     ask(server, Load(load.clients, load.szx, load.whole), body, seconds, each=1)
     return time.monotonic() - began
-
-
-def with_stack(measure: Callable[[ExitStack], Result]) -> Result:
-    """Run a line whose servers are its own, and end them."""
-    with ExitStack() as stack:
-        return measure(stack)
