@@ -233,7 +233,7 @@ def updraft(
         tickets.extend(minted(store.url, f"http://127.0.0.1:{source}/body", grounds.body, count - len(tickets)))
         return [path_request("f", each, "a") for each in tickets[:count]]
 
-    return Server(name, coap, pid, requests, http)
+    return Server(name, coap, pid, requests)
 
 
 def updraft_python(grounds: Grounds) -> Server:
