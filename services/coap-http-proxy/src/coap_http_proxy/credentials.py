@@ -7,16 +7,16 @@ Devices never see them: an upstream that refuses them is 5.02, not 4.01. Never p
 """
 
 import json
-import os
 import re
-import stat
 from collections.abc import Iterable
 from pathlib import Path
 from typing import Any, Final
 
 from coap_http_proxy.mapping import uris
+from coap_http_proxy.secret_files import read_secret
 
 MAX_FILE_BYTES: Final = 1 << 20
+
 # RFC 9110 section 5.6.2 and 5.5: a field's name is a token, its value visible characters, spaces and tabs.
 _NAME: Final = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]{1,100}")
 _VALUE: Final = re.compile(r"[\x21-\x7e](?:[\x20-\x7e\t]{0,8000}[\x21-\x7e])?")
@@ -58,16 +58,7 @@ def read_credentials(path: Path | None, bases: Iterable[uris.Base]) -> Credentia
     """Read the file; raises BadCredentials when others can read it or it names a base that may not be asked."""
     if path is None:
         return Credentials()
-    try:
-        with path.open("rb") as file:
-            mode = stat.S_IMODE(os.fstat(file.fileno()).st_mode)
-            if mode & 0o007:
-                raise BadCredentials(f"{path} is open to every user of this host (mode {mode:03o}): chmod o= {path}")
-            data = file.read(MAX_FILE_BYTES + 1)
-    except OSError as error:
-        raise BadCredentials(f"{path} cannot be read: {error.strerror}") from error
-    if len(data) > MAX_FILE_BYTES:
-        raise BadCredentials(f"{path} is over {MAX_FILE_BYTES} bytes")
+    data = read_secret(path, MAX_FILE_BYTES, BadCredentials)
     try:
         record = json.loads(data)
     except ValueError:

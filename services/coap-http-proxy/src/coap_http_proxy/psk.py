@@ -7,8 +7,6 @@ What the file names is not looked up in Redis.
 """
 
 import json
-import os
-import stat
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -16,9 +14,11 @@ from typing import Any, Final
 
 import redis.asyncio as redis
 
+from coap_http_proxy.secret_files import read_secret
 from dtls import Psk
 
 MAX_FILE_BYTES: Final = 4 << 20
+
 # RFC 4279 section 5.3 has keys of up to 64 bytes. Shorter ones than these can be guessed from one recorded handshake.
 KEY_BYTES: Final = range(16, 65)
 MAX_IDENTITY_BYTES: Final = 128
@@ -47,17 +47,7 @@ def read_upstream_keys(path: Path | None) -> dict[tuple[str, int], ClientKey]:
 
 
 def _text_of(path: Path) -> str:
-    try:
-        with path.open("rb") as file:
-            mode = stat.S_IMODE(os.fstat(file.fileno()).st_mode)
-            if mode & 0o007:
-                raise BadKeys(f"{path} is open to every user of this host (mode {mode:03o}): chmod o= {path}")
-            data = file.read(MAX_FILE_BYTES + 1)
-    except OSError as error:
-        raise BadKeys(f"{path} cannot be read: {error.strerror}") from error
-    if len(data) > MAX_FILE_BYTES:
-        raise BadKeys(f"{path} is over {MAX_FILE_BYTES} bytes")
-    return data.decode("utf-8", "replace")
+    return read_secret(path, MAX_FILE_BYTES, BadKeys).decode("utf-8", "replace")
 
 
 def parse_upstream_keys(text: str) -> dict[tuple[str, int], ClientKey]:
