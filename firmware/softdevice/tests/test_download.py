@@ -94,7 +94,6 @@ def failure(download: Download, message: Message) -> Result:
 
 def test_wrong_answers_end_with_the_result_zephyr_gives() -> None:
     assert failure(begin(), Message(Type.ACK, Code.NOT_FOUND, 1)) == Result.CONNECTION_LOST
-    assert failure(begin(), answer(b"not an image at all, just text...", 0, 5)) == Result.UNSUPPORTED_PACKAGE_TYPE
     assert failure(begin(), answer(IMAGE, 0, 5, size=100_001)) == Result.NOT_ENOUGH_FLASH
     assert failure(begin(), answer(IMAGE, 1, 5)) == Result.CONNECTION_LOST
     assert failure(begin(), answer(IMAGE, 0, 6)) == Result.CONNECTION_LOST

@@ -108,18 +108,6 @@ def test_power_cut_after_each_write_of_a_download_leaves_the_old_image() -> None
         assert str(board.power_on().version) == "1.0.0"
 
 
-def test_download_resumes_behind_what_is_written_or_at_the_start_of_a_torn_sector() -> None:
-    board = Board((KEY.public,), sectors=SECTORS)
-    board.provision(OLD)
-    board.prepare_secondary()
-    for offset in range(0, 5120, 512):
-        board.write_secondary(offset, NEW[offset : offset + 512])
-    assert board.resume_offset(5120) == 5120
-    assert board.resume_offset(4608) == 4096
-    write_new(board, 4096)
-    assert board.secondary_is_valid(len(NEW))
-
-
 def test_image_signed_by_a_stranger_is_refused_and_erased() -> None:
     board = Board((KEY.public,), sectors=SECTORS)
     board.provision(OLD)

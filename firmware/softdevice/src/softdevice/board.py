@@ -7,12 +7,24 @@ from typing import Final
 
 from mcuboot_image import HEADER_BYTES, Image, PublicKey, Version
 from softdevice.bootloader import BootOutcome, boot, swap_type
-from softdevice.flash import SECTOR_BYTES, FileStorage, Flash, Storage
+from softdevice.flash import SECTOR_BYTES, FileStorage, Flash, FlashError, Storage
 from softdevice.trailer import SwapType, Trailer, confirm, is_confirmed, request_upgrade
 from softdevice.validation import BootConfig, header_at, is_trusted, max_image_bytes, read_image
 
 # The slots of Zephyr's nRF52840 DK: 118 sectors each.
 SLOT_SECTORS: Final = 118
+
+
+class AlreadyProgrammed(FlashError):
+    """Secondary holds other bytes than those written now: what a power cut left behind belongs to something else."""
+
+
+@dataclass(frozen=True, slots=True)
+class RunningImage:
+    """The image in primary, as released: its size in bytes with header and TLVs, and the SHA-256 of that file."""
+
+    size: int
+    sha256: bytes
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,6 +52,7 @@ class Board:
         self.primary, self.secondary = self.flash["primary"], self.flash["secondary"]
         self.primary_trailer = Trailer(self.primary, self.config.layout)
         self.secondary_trailer = Trailer(self.secondary, self.config.layout)
+        self._running: RunningImage | None = None
 
     @classmethod
     def on_file(cls, path: Path, keys: tuple[PublicKey, ...], *, sectors: int = SLOT_SECTORS) -> "Board":
@@ -59,6 +72,7 @@ class Board:
         for area in (self.primary, self.secondary):
             area.erase(0, area.size)
         self.primary.write(0, image + b"\xff" * (-len(image) % self.flash.write_align))
+        self._running = None
 
     def is_blank(self) -> bool:
         """Whether primary has never been programmed."""
@@ -66,11 +80,27 @@ class Board:
 
     def power_on(self) -> BootOutcome:
         """Run the bootloader; raises PowerCut and BootAssertion as `bootloader.boot` does."""
+        self._running = None
         return boot(self.flash, self.config)
 
     def running_image(self) -> Image | None:
         """The image in primary, parsed but not verified."""
         return read_image(self.primary, 0, self.max_image_bytes)
+
+    @property
+    def running(self) -> RunningImage | None:
+        """What runs; looked at once and kept, because primary stays as it is until the bootloader runs again."""
+        if self._running is None and (image := self.running_image()) is not None:
+            file = image.data[: image.total_size]
+            self._running = RunningImage(len(file), hashlib.sha256(file).digest())
+        return self._running
+
+    @property
+    def last_swap(self) -> SwapType:
+        """The swap that put the running image where it is; NONE for a factory image."""
+        state = self.primary_trailer.read()
+        known = state.swap_type is not None and state.swap_type in SwapType._value2member_map_
+        return SwapType(state.swap_type) if known and state.copy_done == "set" else SwapType.NONE
 
     def self_test(self) -> bool:
         """What a new image does before it confirms itself: hash and signature of the flash it runs from."""
@@ -100,23 +130,46 @@ class Board:
         self.secondary.erase(0, SECTOR_BYTES)
         self.secondary_trailer.erase()
 
-    def write_secondary(self, offset: int, data: bytes) -> None:
-        """Write bytes of the new image at `offset` of it, erasing each sector as the first byte of it arrives."""
-        at = SECTOR_BYTES + offset
-        first = -(-at // SECTOR_BYTES)
-        last = (at + len(data) - 1) // SECTOR_BYTES
-        for sector in range(first, last + 1):
-            self.secondary.erase(sector * SECTOR_BYTES, SECTOR_BYTES)
-        self.secondary.write(at, data + b"\xff" * (-len(data) % self.flash.write_align))
+    def withdraw_request(self) -> None:
+        """Erase what a request for a swap has left behind when the power went in the midst of it."""
+        size = self.config.layout.trailer_bytes(self.flash.write_align)
+        if not self.secondary.is_erased(self.secondary.read(self.secondary.size - size, size)):
+            self.secondary_trailer.erase()
 
-    def resume_offset(self, offset: int) -> int:
-        """Where a download that had reached `offset` can go on: there, or at the start of its sector when bytes
-        behind it are already programmed (the power went between flash and record)."""
+    def write_secondary(self, offset: int, data: bytes) -> None:
+        """Write bytes of the new image at `offset` of it, a multiple of the write unit.
+
+        A sector is erased when its first byte arrives, unless it is blank. After a power cut the flash may be ahead of
+        the record of it: bytes that are there already are left alone when they are those of `data`; otherwise raises
+        AlreadyProgrammed.
+        """
         at = SECTOR_BYTES + offset
-        end = -(-at // SECTOR_BYTES) * SECTOR_BYTES
-        if self.secondary.is_erased(self.secondary.read(at, end - at)):
-            return offset
-        return at // SECTOR_BYTES * SECTOR_BYTES - SECTOR_BYTES
+        data += b"\xff" * (-len(data) % self.flash.write_align)
+        while data:
+            length = SECTOR_BYTES - at % SECTOR_BYTES
+            piece, data = data[:length], data[length:]
+            if at % SECTOR_BYTES == 0 and not self.secondary.is_erased(self.secondary.read(at, SECTOR_BYTES)):
+                self.secondary.erase(at, SECTOR_BYTES)
+            missing = self._missing(at, piece)
+            if missing:
+                self.secondary.write(at + len(piece) - len(missing), missing)
+            at += len(piece)
+
+    def _missing(self, at: int, piece: bytes) -> bytes:
+        """The end of `piece` that is not in secondary yet."""
+        present, unit = self.secondary.read(at, len(piece)), self.flash.write_align
+        if self.secondary.is_erased(present):
+            return piece
+        same = 0
+        while same < len(piece) and piece[same : same + unit] == present[same : same + unit]:
+            same += unit
+        if not self.secondary.is_erased(present[same:]):
+            raise AlreadyProgrammed(f"secondary holds other bytes at {at + same} than those that arrive again")
+        return piece[same:]
+
+    def read_secondary(self, size: int) -> bytes:
+        """The first `size` bytes of the new image, as they are in flash."""
+        return self.secondary.read(SECTOR_BYTES, size)
 
     def secondary_is_valid(self, size: int) -> bool:
         """Whether `size` bytes of a download are a well-formed image with a trusted signature."""
@@ -134,14 +187,14 @@ class Board:
 
     def contents(self) -> SlotContents:
         """Look at the flash without changing it."""
-        image = self.running_image()
+        running = self.running
         primary = header_at(self.primary, 0)
         # Downloads lie one sector in, the old image of a swap at the start.
         secondary = header_at(self.secondary, SECTOR_BYTES) or header_at(self.secondary, 0)
         return SlotContents(
             running=primary.version if primary else None,
             secondary=secondary.version if secondary else None,
-            image_sha256=hashlib.sha256(image.data[: image.total_size]).hexdigest() if image else None,
+            image_sha256=running.sha256.hex() if running else None,
             confirmed=self.confirmed,
             swap_due=swap_type(self.flash, self.config),
             swapping=self.swapping,

@@ -85,7 +85,7 @@ class Device:
             self.ledger.reverts += 1
         if outcome.swapped != SwapType.NONE:
             # Secondary holds something else now: a download begun before cannot go on.
-            self.ledger.progress = None
+            self.ledger.progress = self.ledger.checkpoint = None
         self.ledger.save()
         if outcome.version is None:
             self._log("no bootable image", logging.ERROR)

@@ -14,7 +14,6 @@ from urllib.parse import urlsplit
 from coap_wire import Block, Code, DecodeError, Message, decode_block, encode_block, szx_for
 from coap_wire.options import BLOCK2, ETAG, SIZE2, URI_PATH
 from lwm2m.firmware import MAX_URI_BYTES, Result
-from mcuboot_image import IMAGE_MAGIC
 
 DEFAULT_PORT: Final = 5683
 _OTHER_SCHEMES: Final = ("coaps", "coap+tcp", "coaps+tcp", "http", "https")
@@ -102,10 +101,9 @@ class Download:
             while self.offset % (16 << self.szx):
                 self.szx -= 1
 
-    @property
-    def progress(self) -> Progress:
-        """What to keep across a reboot."""
-        return Progress(self.uri.text, self.offset, self.size, (self.etag or b"").hex())
+    def progress(self, offset: int) -> Progress:
+        """What to keep across a reboot, when `offset` bytes need not come again."""
+        return Progress(self.uri.text, offset, self.size, (self.etag or b"").hex())
 
     def restart(self) -> None:
         """Forget what was fetched."""
@@ -137,8 +135,6 @@ class Download:
         if self.offset and (changed or (resumed and etag is None)):
             raise ContentChanged
         self._check_size(answer, block)
-        if self.offset == 0 and answer.payload[:4] != IMAGE_MAGIC.to_bytes(4, "little"):
-            raise DownloadFailed(Result.UNSUPPORTED_PACKAGE_TYPE, "the file is no MCUboot image")
         self.etag, self._same_uri, self.szx = etag, True, block.szx
         return Piece(self.offset, answer.payload, not block.more)
 

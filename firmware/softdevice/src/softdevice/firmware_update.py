@@ -7,17 +7,19 @@ import asyncio
 import logging
 import socket
 from collections.abc import Callable
+from dataclasses import replace
 
 from coap_wire import Code
 from lwm2m.firmware import PACKAGE, PACKAGE_URI, RESULT, STATE, UPDATE, Result, State
 from lwm2m.paths import Path
-from softdevice.board import Board
+from softdevice.board import AlreadyProgrammed, Board
 from softdevice.coap_endpoint import Address, CoapEndpoint, Unanswered, WasReset
 from softdevice.download import ContentChanged, Download, DownloadFailed, Piece, Progress, TryAgain, parse_uri
 from softdevice.flash import FlashError
 from softdevice.ledger import Ledger
 from softdevice.management import Execute, Write
 from softdevice.options import DeviceOptions, Misbehaviour
+from softdevice.package import Checkpoint, Package, PackageRefused
 from softdevice.resources import PACKAGE_VERSION, Resources, ResourceValue
 from softdevice.trailer import TrailerError
 
@@ -117,6 +119,8 @@ class FirmwareUpdate:
         if self._task is not None:
             self._task.cancel()
             self._task = None
+        if self.state == State.DOWNLOADED:
+            self._ledger.forget_download()
         self._set(PACKAGE_URI, "")
         self._set(PACKAGE_VERSION, "")
         self._end(State.IDLE, Result.INITIAL)
@@ -124,21 +128,14 @@ class FirmwareUpdate:
     async def _pull(self, text: str) -> None:
         try:
             size = await self._fetch_all(text)
-            self._ledger.progress = None
-            self._ledger.downloads += 1
-            self._ledger.save()
-            if not self._board.secondary_is_valid(size):
-                raise DownloadFailed(Result.INTEGRITY_CHECK_FAILED, "hash or signature is wrong")
-        except DownloadFailed as failure:
+        except (DownloadFailed, PackageRefused) as failure:
             if failure.result != Result.CONNECTION_LOST:
-                self._ledger.progress = None
-                self._ledger.save()
+                self._ledger.forget_download()
             self._log(f"download failed, result {int(failure.result)}: {failure}", logging.WARNING)
             self._end(State.IDLE, failure.result)
             return
         except FlashError as error:
-            self._ledger.progress = None
-            self._ledger.save()
+            self._ledger.forget_download()
             self._log(f"download could not be written: {error}", logging.ERROR)
             self._end(State.IDLE, Result.UPDATE_FAILED)
             return
@@ -148,56 +145,61 @@ class FirmwareUpdate:
         self._set(STATE, int(State.DOWNLOADED))
 
     async def _fetch_all(self, text: str) -> int:
+        """Size in bytes of the image that is in secondary now, whole and good."""
         uri = parse_uri(text)
         try:
             peer = await resolve(uri.host, uri.port)
         except OSError as error:
             raise DownloadFailed(Result.INVALID_URI, f"host {uri.host} cannot be resolved") from error
-        download = self._begin(Download(uri, **self._block_options(), progress=self._resumable()))
+        package = Package(self._board, self._checkpoint())
+        download = Download(uri, **self._block_options(), progress=self._resumable(package.offset))
+        self._begin(download)
         restarts = 0
         while True:
             try:
                 piece = await self._fetch(download, peer)
-            except ContentChanged:
+                package.feed(piece.data)
+            except (ContentChanged, AlreadyProgrammed):
                 restarts += 1
                 if restarts > _MAX_RESTARTS:
                     raise DownloadFailed(Result.CONNECTION_LOST, "the file changes faster than it is read") from None
                 self._log("the server has another file now, starting from block 0")
                 download.restart()
+                package = Package(self._board)
                 self._begin(download)
                 continue
-            self._board.write_secondary(piece.offset, piece.data)
             download.advance(piece)
             self._ledger.blocks += 1
-            self._ledger.progress = download.progress
-            self._ledger.save()
             if piece.last:
-                return download.offset
+                # The checkpoint before this block stays: until the swap a power cut then costs one block.
+                self._ledger.downloads += 1
+                self._ledger.save()
+                return package.finish()
+            self._ledger.progress = download.progress(package.offset)
+            self._ledger.checkpoint = package.checkpoint
+            self._ledger.save()
             self._misbehave(download)
 
     def _block_options(self) -> dict[str, int]:
         return {"block_size": self._options.block_size, "limit": self._board.max_image_bytes}
 
-    def _resumable(self) -> Progress | None:
-        progress = self._ledger.progress
-        if progress is None or not self._options.resumes:
-            return None
-        offset = self._board.resume_offset(progress.offset)
-        return Progress(progress.uri, offset, progress.size, progress.etag)
+    def _checkpoint(self) -> Checkpoint | None:
+        return self._ledger.checkpoint if self._options.resumes else None
 
-    def _begin(self, download: Download) -> Download:
+    def _resumable(self, offset: int) -> Progress | None:
+        progress = self._ledger.progress
+        return progress and replace(progress, offset=offset)
+
+    def _begin(self, download: Download) -> None:
         # The path holds the ticket for the file; a log has no business with it.
         file = f"{download.uri.segments[-1]} from {download.uri.host}:{download.uri.port}"
         if download.offset:
             self._log(f"downloads {file}, going on at byte {download.offset}")
-            return download
+            return
         if self._ledger.progress is not None and self._ledger.progress.offset:
             self._ledger.restarts += 1
-        self._ledger.progress = None
-        self._ledger.save()
-        self._board.prepare_secondary()
+        self._ledger.forget_download()
         self._log(f"downloads {file}")
-        return download
 
     async def _fetch(self, download: Download, peer: Address) -> Piece:
         """The next block; keeps asking while `patience_seconds` last, whatever the network does."""

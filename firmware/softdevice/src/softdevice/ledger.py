@@ -3,22 +3,23 @@
 import json
 import logging
 import os
-from dataclasses import dataclass, fields
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, Final
 
 from softdevice.download import Progress
+from softdevice.package import Checkpoint
 
 _LOGGER = logging.getLogger("softdevice")
 _COUNTERS: Final = ("boots", "downloads", "installs", "reverts", "blocks", "restarts")
-_PROGRESS: Final = tuple(field.name for field in fields(Progress))
-# More than the longest URI and name can need, however they are escaped.
+# More than the longest URI and name, however they are escaped, and a decoder's state can need.
 _FILE_BYTES: Final = 4096
 
 
 @dataclass(slots=True)
 class Ledger:
-    """Counters since the device was made; `progress` is that of the download under way, if any.
+    """Counters since the device was made; `progress` is that of the download under way, if any, and `checkpoint` where
+    its package is gone on with.
 
     `restarts` counts requests for block 0 of something that had already been fetched in part.
     """
@@ -33,6 +34,7 @@ class Ledger:
     restarts: int = 0
     rebooted_mid_download: bool = False
     progress: Progress | None = None
+    checkpoint: Checkpoint | None = None
 
     @classmethod
     def load(cls, path: Path, endpoint: str) -> "Ledger":
@@ -40,8 +42,9 @@ class Ledger:
         ledger = cls(path, endpoint)
         try:
             stored: Any = json.loads(path.read_text())
-            progress = stored.pop("progress")
+            progress, checkpoint = stored.pop("progress"), stored.pop("checkpoint")
             ledger.progress = Progress(**progress) if progress else None
+            ledger.checkpoint = Checkpoint(**checkpoint) if checkpoint else None
             for name in _COUNTERS:
                 setattr(ledger, name, int(stored[name]))
             ledger.rebooted_mid_download = bool(stored["rebooted_mid_download"])
@@ -53,16 +56,21 @@ class Ledger:
             return cls(path, endpoint)
         return ledger
 
+    def forget_download(self) -> None:
+        """There is nothing to go on with any more."""
+        self.progress = self.checkpoint = None
+        self.save()
+
     def save(self) -> None:
         """Write the file with one call to the system, at one length: a killed process leaves the old or the new one.
 
         This happens after each block, hence no second file and no rename.
         """
-        progress = self.progress
         content = {name: getattr(self, name) for name in _COUNTERS} | {
             "endpoint": self.endpoint,
             "rebooted_mid_download": self.rebooted_mid_download,
-            "progress": progress and {name: getattr(progress, name) for name in _PROGRESS},
+            "progress": self.progress and asdict(self.progress),
+            "checkpoint": self.checkpoint and asdict(self.checkpoint),
         }
         handle = os.open(self.path, os.O_WRONLY | os.O_CREAT, 0o644)
         try:
