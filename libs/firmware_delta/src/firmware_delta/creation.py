@@ -39,26 +39,11 @@ def create(
     twenty bytes per byte), and more for images of long runs: bound what goes in.
     """
     stream = b"".join(_stream(base, target))
-    return min(
-        (_packed(base, target, stream, compression) for compression in compressions), key=lambda it: len(it.data)
-    )
+    return min((pack(base, target, stream, compression) for compression in compressions), key=lambda it: len(it.data))
 
 
-def _stream(base: bytes, target: bytes) -> Iterator[bytes]:
-    """The patch before compression; decoder.py tells its form."""
-    if not target:
-        return
-    control, diff, extra = bsdiff.diff(base, target)
-    yield pack_signed(0)
-    diff_at = extra_at = 0
-    for diff_size, extra_size, adjustment in _CONTROL.iter_unpack(control):
-        yield pack_signed(diff_size) + diff[diff_at : diff_at + diff_size]
-        yield pack_signed(extra_size) + extra[extra_at : extra_at + extra_size]
-        yield pack_signed(adjustment if adjustment < _SIGN else _SIGN - adjustment)
-        diff_at, extra_at = diff_at + diff_size, extra_at + extra_size
-
-
-def _packed(base: bytes, target: bytes, stream: bytes, compression: Compression) -> Delta:
+def pack(base: bytes, target: bytes, stream: bytes, compression: Compression) -> Delta:
+    """The delta whose patch holds `stream` (decoder.py tells its form), with a container that says the truth."""
     packed = crle.compress(stream) if compression is Compression.CRLE else heatshrink.encode(stream, *HEATSHRINK_BITS)
     patch = patch_prefix(compression, len(target)) + packed
     header = Header(
@@ -70,3 +55,17 @@ def _packed(base: bytes, target: bytes, stream: bytes, compression: Compression)
         to_sha256=sha256(target).digest(),
     )
     return Delta(encode_header(header) + patch, header)
+
+
+def _stream(base: bytes, target: bytes) -> Iterator[bytes]:
+    """What bsdiff found, as the stream of a patch."""
+    if not target:
+        return
+    control, diff, extra = bsdiff.diff(base, target)
+    yield pack_signed(0)
+    diff_at = extra_at = 0
+    for diff_size, extra_size, adjustment in _CONTROL.iter_unpack(control):
+        yield pack_signed(diff_size) + diff[diff_at : diff_at + diff_size]
+        yield pack_signed(extra_size) + extra[extra_at : extra_at + extra_size]
+        yield pack_signed(adjustment if adjustment < _SIGN else _SIGN - adjustment)
+        diff_at, extra_at = diff_at + diff_size, extra_at + extra_size
