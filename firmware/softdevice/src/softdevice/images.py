@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any, Final
 
 from mcuboot_image import PublicKey, load_public_key
+from softdevice.personalities import PERSONALITY_TLV, Personality
 
 HEADER_BYTES: Final = 0x200
 SLOT_BYTES: Final = 0x76000
@@ -77,10 +78,10 @@ def read_payload(path: Path) -> bytes:
         raise ImageError(f"{path.name} is no Intel HEX file: {error}") from error
 
 
-def sign(payload: bytes, version: str, key: SigningKey) -> bytes:
+def sign(payload: bytes, version: str, key: SigningKey, *, personality: Personality = Personality.NORMAL) -> bytes:
     """A signed image for swap using offset: header of 0x200 bytes, not padded to the slot.
 
-    `version` is `1.2.3` or `1.2.3+4`. Raises ImageError when it does not fit the slot or the version is none.
+    `version` is `1.2.3` or `1.2.3+4`; a `personality` is named in a protected TLV. Raises ImageError when it does not fit the slot or the version is none.
     """
     from imgtool import image, keys
     from imgtool import version as versions
@@ -97,13 +98,14 @@ def sign(payload: bytes, version: str, key: SigningKey) -> bytes:
         slot_size=SLOT_BYTES,
         max_sectors=128,
     )
+    tlvs = {} if personality == Personality.NORMAL else {PERSONALITY_TLV: personality.encode()}
     with tempfile.TemporaryDirectory() as folder, contextlib.redirect_stdout(io.StringIO()):
         source, secret = Path(folder, "payload.bin"), Path(folder, "key.pem")
         source.write_bytes(payload)
         secret.write_bytes(key.private_pem)
         try:
             builder.load(str(source))
-            builder.create(keys.load(str(secret)), "hash", None)
+            builder.create(keys.load(str(secret)), "hash", None, custom_tlvs=tlvs)
         except Exception as error:  # imgtool raises click's errors, which are made for its own command line
             raise ImageError(f"imgtool could not sign {len(payload)} bytes: {error}") from error
     return bytes(builder.payload)
@@ -129,7 +131,9 @@ def real_images(key: SigningKey, versions: tuple[str, str] = ("1.0.0", "1.1.0"))
     return first, second
 
 
-def small_image(key: SigningKey, version: str, size: int = 6000) -> bytes:
+def small_image(
+    key: SigningKey, version: str, size: int = 6000, *, personality: Personality = Personality.NORMAL
+) -> bytes:
     """A signed image with `size` bytes of reproducible noise."""
     noise = b"".join(hashlib.sha256(f"{version} {index}".encode()).digest() for index in range(-(-size // 32)))
-    return sign(noise[:size], version, key)
+    return sign(noise[:size], version, key, personality=personality)
