@@ -44,8 +44,8 @@ PACE = Pace(
         "1.0",
         "--block-size",
         str(BLOCK_BYTES),
-        "--link-delay-seconds",
-        "0.012",
+        "--link",
+        "delay=0.006",
     ),
 )
 

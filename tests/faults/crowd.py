@@ -12,6 +12,7 @@ from dataclasses import dataclass, field
 from coap_wire import Block, Code, Message, Options, decode_block, dotted, encode_block, szx_for
 from coap_wire import options as option
 from softdevice.coap_endpoint import CoapEndpoint, Transmission, Unanswered
+from softdevice.link import Link, LinkProfile
 
 BLOCK_BYTES = 512
 # As RFC 7252 section 4.8 has it, but that a device that was told to wait asks again after some seconds.
@@ -54,7 +55,8 @@ class Device:
 
     async def download(self) -> None:
         """Fetch the image from its first block to its last; raises Wrong at the first byte that is not the image's."""
-        endpoint = CoapEndpoint(lambda request, peer: None, transmission=PATIENCE, delay_seconds=self.delay_seconds)
+        link = Link(LinkProfile(delay=self.delay_seconds / 2))
+        endpoint = CoapEndpoint(lambda request, peer: None, transmission=PATIENCE, link=link)
         await endpoint.open()
         try:
             while not self.finished:

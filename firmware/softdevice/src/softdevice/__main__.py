@@ -19,6 +19,7 @@ from softdevice.coap_endpoint import Transmission
 from softdevice.download import DEFAULT_PORT
 from softdevice.fleet import Fleet, device_names
 from softdevice.inspection import inspect_fleet
+from softdevice.link import GOOD, LinkProfile, parse_link
 from softdevice.options import DeviceOptions, Misbehaviour
 from softdevice.settings import Settings
 
@@ -126,11 +127,19 @@ def _device_options(parser: argparse.ArgumentParser, settings: Settings) -> None
     add("--patience-seconds", type=float, default=settings.patience_seconds, help="per block (%(default)s)")
     add("--confirm-deadline-seconds", type=float, default=None, help="unconfirmed image runs that long (120)")
     add("--block-size", type=int, default=settings.block_size, help="bytes asked for at a time (%(default)s)")
-    add("--link-delay-seconds", type=float, default=0.0, help="how long what a device sends is under way (0)")
+    add("--link", type=_link, default=GOOD, metavar="LINK", help="radio, see the end of `fleet --help` (good)")
+    add("--seed", type=int, default=None, help="the same seed draws the same losses, delays and pauses")
     add("--no-deregister", action="store_true", help="leave without a word, as if switched off")
     add("--log-format", choices=("text", "json"), default=settings.log_format)
     add("--log-level", default=settings.log_level)
     parser.set_defaults(default_key=settings.key, default_report_seconds=settings.report_seconds)
+
+
+def _link(text: str) -> LinkProfile:
+    try:
+        return parse_link(text)
+    except ValueError as error:
+        raise argparse.ArgumentTypeError(str(error)) from error
 
 
 def _run(given: argparse.Namespace, names: tuple[str, ...]) -> None:
@@ -179,7 +188,8 @@ def device_options(given: argparse.Namespace) -> DeviceOptions:
         block_size=given.block_size,
         patience_seconds=given.patience_seconds,
         report_seconds=given.default_report_seconds,
-        link_delay_seconds=given.link_delay_seconds,
+        link=given.link,
+        seed=given.seed,
         deregisters=not given.no_deregister,
     )
     options = options.hurried() if given.hurry else options

@@ -2,23 +2,25 @@
 
 import asyncio
 import logging
-import random
-import time
 from collections.abc import Coroutine
 from typing import Any
 
 from coap_wire import Code, Message, encode_uint
 from coap_wire.options import OBSERVE
 from lwm2m.paths import Path
-from softdevice import management
+from softdevice import management, representations
 from softdevice.board import Board
 from softdevice.coap_endpoint import Address, CoapEndpoint, Reply
+from softdevice.firmware_rules import LOW_BATTERY_PERCENT
 from softdevice.firmware_update import FirmwareUpdate, resolve
 from softdevice.ledger import Ledger
 from softdevice.observations import Observations
-from softdevice.options import DeviceOptions, Misbehaviour, Radio
+from softdevice.options import DeviceOptions, Misbehaviour
+from softdevice.personalities import CUSTOMER_CODE_TEXT, WRONG_VERSION_TEXT, Personality, personality_of
+from softdevice.profiles import spelled
 from softdevice.registration import Registration
 from softdevice.resources import (
+    APPLICATION_TYPE,
     BATTERY_LEVEL,
     CURRENT_TIME,
     ERROR_CODES,
@@ -27,37 +29,57 @@ from softdevice.resources import (
     RADIO_STRENGTH,
     REBOOT,
     RESET_ERRORS,
+    TEMPERATURE,
     UPDATE_TRIGGER,
     Resources,
 )
+from softdevice.tally import Tally
 from softdevice.trailer import TrailerError
 
 _LOGGER = logging.getLogger("softdevice")
 _MAX_TEXT_BYTES = 64
+# Percent a report takes off the battery level, and where it stops.
+_DRAIN = {False: (1, LOW_BATTERY_PERCENT), True: (20, 5)}
 
 
 class Application:
     """From power-on to the next reset. `version` is that of the running image."""
 
-    def __init__(self, board: Board, ledger: Ledger, options: DeviceOptions, version: str) -> None:
+    def __init__(
+        self, board: Board, ledger: Ledger, options: DeviceOptions, version: str, tally: Tally | None = None
+    ) -> None:
         self.name = ledger.endpoint
+        self._tally = tally or Tally()
+        self._dice = options.dice_of(self.name, ledger.boots)
         self.board = board
         self.ledger = ledger
         self.options = options
+        self.personality = (
+            Personality.NEVER_CONFIRMS
+            if Misbehaviour.NEVER_CONFIRMS in options.misbehaviours
+            else personality_of(board.running_image())
+        )
+        says = WRONG_VERSION_TEXT if self.personality == Personality.WRONG_VERSION else version
+        is_customers = self.personality == Personality.CUSTOMER_CODE
         self.resources = Resources(
             serial=self.name,
             model=options.model,
-            version=version,
+            version=spelled(options.profile, says),
             lifetime_seconds=options.lifetime_seconds,
             queue_mode=options.queue_mode,
+            profile=options.profile,
+            more_objects=(TEMPERATURE.ids[0],) if is_customers else (),
         )
+        if is_customers:
+            self.resources.set(APPLICATION_TYPE, CUSTOMER_CODE_TEXT)
         self.endpoint = CoapEndpoint(
             self._answer,
             transmission=options.transmission,
-            link=Radio(options),
-            delay_seconds=options.link_delay_seconds,
+            link=options.link_of(self.name, ledger.boots),
+            dice=self._dice,
+            tally=self._tally,
         )
-        self.observations = Observations(self.resources, self.endpoint, confirmable=options.confirmable_notifications)
+        self.observations = Observations(self.resources, self.endpoint, confirmable=options.profile.confirmable)
         self.firmware = FirmwareUpdate(
             board,
             ledger,
@@ -72,7 +94,6 @@ class Application:
         self._reset: asyncio.Event = asyncio.Event()
         self._tasks: list[asyncio.Task[Any]] = []
         self._confirming = False
-        self._random = random.Random(self.name)
 
     async def run(self) -> None:
         """Run until `reboot`; cancelled from outside it is a power cut, unless `leave` was awaited before."""
@@ -83,13 +104,23 @@ class Application:
                 self.endpoint,
                 self._find_server,
                 self.options,
+                links=representations.registration_links(self.options.profile, self.resources.model).encode(),
+                dice=self._dice,
+                tally=self._tally,
                 # Observations end with a registration; the new one may be answered and used within one datagram.
                 registering=self.observations.clear,
                 registered=self._registered,
             )
+            if self.personality == Personality.HANGS:
+                self._log("hangs, before it has a network", logging.WARNING)
+                await self._watchdog()
+                return
             if not self.board.confirmed:
                 self._log("runs on trial")
-                self._start(self._watchdog())
+                if self.options.profile.confirms_early or self.personality == Personality.CONFIRMS_EARLY:
+                    self._confirm_early()
+                else:
+                    self._start(self._watchdog())
             self._start(self.registration.run())
             self._start(self._report())
             await self._reset.wait()
@@ -176,14 +207,17 @@ class Application:
         if self.board.confirmed or self._confirming:
             return
         self._confirming = True
-        if Misbehaviour.NEVER_CONFIRMS in self.options.misbehaviours:
-            self._log("does not confirm, as told to")
+        if self.personality == Personality.NEVER_CONFIRMS:
+            self._log("does not confirm itself")
             return
         self._start(self._confirm())
 
     async def _confirm(self) -> None:
         # Only an image that has reached its server can be replaced over the air: that is what is proved first.
         await asyncio.sleep(self.options.self_test_seconds)
+        if self.personality == Personality.CRASHES:
+            self.reboot("it crashed in its self-test", 0.0)
+            return
         if not self.board.self_test():
             self._log("self-test failed, the old image will come back", logging.ERROR)
             return
@@ -194,22 +228,34 @@ class Application:
             return
         self._log("registered and tested: confirmed")
 
+    def _confirm_early(self) -> None:
+        """What dm-lwm2m does: keep the image before any server was reached, and erase the one to go back to."""
+        try:
+            self.board.confirm()
+        except TrailerError as error:
+            self._log(f"cannot confirm: {error}", logging.ERROR)
+            return
+        self.board.secondary.erase(0, self.board.secondary.size)
+        self._log("confirmed, before any server was reached")
+
     async def _watchdog(self) -> None:
         await asyncio.sleep(self.options.confirm_deadline_seconds)
-        if not self.board.confirmed:
+        # One that hangs is reset whether it was confirmed or not: nobody feeds the watchdog.
+        if not self.board.confirmed or self.personality == Personality.HANGS:
             self.reboot("not confirmed in time", 0.0)
 
     async def _report(self) -> None:
         while True:
             await asyncio.sleep(self.options.report_seconds)
             level = self.resources[BATTERY_LEVEL]
-            if isinstance(level, int) and level > 20:
-                self._set(BATTERY_LEVEL, level - 1)
-            self._set(FREE_MEMORY, self._random.randint(80, 110))
-            self._set(RADIO_STRENGTH, self._random.randint(-95, -75))
+            step, floor = _DRAIN[self.personality == Personality.DRAINS_BATTERY]
+            if isinstance(level, int) and level > floor:
+                self._set(BATTERY_LEVEL, max(floor, level - step))
+            self._set(FREE_MEMORY, self._dice.randint(80, 110))
+            self._set(RADIO_STRENGTH, self._dice.randint(-95, -75))
 
     def _refresh_clock(self) -> None:
-        self.resources.set(CURRENT_TIME, int(time.time()))
+        self.resources.set(CURRENT_TIME, int(self.options.wall_clock()))
 
     def _set(self, path: Path, value: Any) -> None:
         if self.resources.set(path, value):

@@ -1,23 +1,26 @@
 """A thin CoAP endpoint on one UDP socket: requests with retransmission, requests answered, notifications (RFC 7252).
 
 No blocks, no caches, no observations of its own: what a constrained device's stack does, cheap enough that one core
-runs thousands. `Link` stands between it and the socket, so that a device can be made deaf or lossy.
+runs thousands. A `Link` stands between it and the socket, and makes it lossy, slow or deaf. All time is the loop's.
 """
 
 import asyncio
 import random
-import secrets
 from collections import OrderedDict
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from typing import Final, Protocol, cast
+from typing import Final, cast
 
 from coap_wire import Code, DecodeError, Message, Options, Type, decode, encode, is_request, is_response
+from softdevice.link import Link
+from softdevice.tally import Tally
 
 Address = tuple[str, int]
 # A server repeats a request for EXCHANGE_LIFETIME; a device remembers only the last few, as Zephyr does.
 _REMEMBERED_REPLIES: Final = 16
 _MAX_DATAGRAM_BYTES: Final = 2048
+# One for all: a generator holds 2.5 KB, and this one no state that anybody could share.
+SYSTEM_DICE: Final = random.SystemRandom()
 
 
 class Unanswered(Exception):
@@ -26,28 +29,6 @@ class Unanswered(Exception):
 
 class WasReset(Exception):
     """The peer answered with RST: it does not know what we mean."""
-
-
-class Link(Protocol):
-    """Decides about each datagram before it is sent or taken in."""
-
-    def lets_out(self) -> bool:
-        """Called for each datagram we send; False loses it."""
-
-    def lets_in(self) -> bool:
-        """Called for each datagram that arrives; False loses it."""
-
-
-class GoodLink:
-    """Loses nothing."""
-
-    def lets_out(self) -> bool:
-        """Every datagram leaves."""
-        return True
-
-    def lets_in(self) -> bool:
-        """Every datagram arrives."""
-        return True
 
 
 @dataclass(frozen=True, slots=True)
@@ -90,7 +71,7 @@ class _Exchange:
 class CoapEndpoint(asyncio.DatagramProtocol):
     """One socket. `handler` answers requests; None from it means silence (the peer has no business here).
 
-    `delay_seconds` is how long what we send is under way, as on a slow radio.
+    `dice` gives message ids, tokens and the spread of timeouts; `tally` counts what the fleet's report tells.
     """
 
     def __init__(
@@ -99,21 +80,28 @@ class CoapEndpoint(asyncio.DatagramProtocol):
         *,
         transmission: Transmission,
         link: Link | None = None,
-        delay_seconds: float = 0.0,
+        dice: random.Random | None = None,
+        tally: Tally | None = None,
     ) -> None:
         self.handler = handler
         self.transmission = transmission
-        self.link: Link = link or GoodLink()
-        self._delay = delay_seconds
+        self.link = link or Link()
+        self._dice = dice or SYSTEM_DICE
+        self._tally = tally or Tally()
+        self._loop = asyncio.get_running_loop()
         self._transport: asyncio.DatagramTransport | None = None
-        self._mid = secrets.randbits(16)
+        self._host = ""
+        self._rebinding: asyncio.Task[None] | None = None
+        self._held: list[tuple[bytes, Address]] = []
+        self._mid = self._dice.getrandbits(16)
         self._by_mid: dict[tuple[Address, int], _Exchange] = {}
         self._by_token: dict[tuple[Address, bytes], _Exchange] = {}
         self._replies: OrderedDict[tuple[Address, int], bytes] = OrderedDict()
 
     async def open(self, local: Address = ("0.0.0.0", 0)) -> None:
         """Bind the socket; port 0 takes any."""
-        await asyncio.get_running_loop().create_datagram_endpoint(lambda: self, local_addr=local)
+        self._host = local[0]
+        await self._loop.create_datagram_endpoint(lambda: self, local_addr=local)
 
     @property
     def local(self) -> Address:
@@ -128,6 +116,8 @@ class CoapEndpoint(asyncio.DatagramProtocol):
             self._finish(exchange)
             if exchange.answer is not None and not exchange.answer.done():
                 exchange.answer.set_exception(Unanswered("the socket was closed"))
+        if self._rebinding is not None:
+            self._rebinding.cancel()
         if self._transport is not None:
             self._transport.close()
 
@@ -138,10 +128,9 @@ class CoapEndpoint(asyncio.DatagramProtocol):
 
         `within_seconds` ends the wait earlier than the transmission parameters do.
         """
-        message = Message(Type.CON, code, self._next_mid(), secrets.token_bytes(8), options, payload)
-        loop = asyncio.get_running_loop()
+        message = Message(Type.CON, code, self._next_mid(), self._dice.randbytes(8), options, payload)
         exchange = self._exchange(peer, message)
-        exchange.answer = loop.create_future()
+        exchange.answer = self._loop.create_future()
         self._by_token[peer, message.token] = exchange
         self._transmit(exchange)
         try:
@@ -164,7 +153,7 @@ class CoapEndpoint(asyncio.DatagramProtocol):
 
     def _exchange(self, peer: Address, message: Message) -> _Exchange:
         parameters = self.transmission
-        timeout = parameters.ack_timeout_seconds * random.uniform(1.0, parameters.ack_random_factor)
+        timeout = parameters.ack_timeout_seconds * self._dice.uniform(1.0, parameters.ack_random_factor)
         exchange = _Exchange(peer, message, encode(message), timeout)
         self._by_mid[peer, message.mid] = exchange
         return exchange
@@ -178,11 +167,12 @@ class CoapEndpoint(asyncio.DatagramProtocol):
             self._give_up(exchange)
             return
         self._send(exchange.datagram, exchange.peer)
+        if exchange.sent:
+            self._tally.count("retransmissions")
         exchange.sent += 1
-        loop = asyncio.get_running_loop()
         # A NON notification is kept for one timeout, to know the RST that may answer it.
         again = self._transmit if exchange.message.type == Type.CON else self._finish
-        exchange.timer = loop.call_later(exchange.timeout, again, exchange)
+        exchange.timer = self._loop.call_later(exchange.timeout, again, exchange)
         exchange.timeout *= 2
 
     def _give_up(self, exchange: _Exchange) -> None:
@@ -198,16 +188,32 @@ class CoapEndpoint(asyncio.DatagramProtocol):
             self._by_token.pop((exchange.peer, exchange.message.token), None)
 
     def _send(self, datagram: bytes, peer: Address) -> None:
-        if not self.link.lets_out():
-            return
-        if self._delay:
-            asyncio.get_running_loop().call_later(self._delay, self._put, datagram, peer)
-        else:
-            self._put(datagram, peer)
+        now = self._loop.time()
+        if self._rebinding is None and self.link.is_unbound(now):
+            self._rebinding = self._loop.create_task(self._rebind())
+        for delay in self.link.sent(len(datagram), now):
+            if delay:
+                self._loop.call_later(delay, self._put, datagram, peer)
+            else:
+                self._put(datagram, peer)
 
     def _put(self, datagram: bytes, peer: Address) -> None:
-        if self._transport is not None and not self._transport.is_closing():
+        if self._rebinding is not None:
+            self._held.append((datagram, peer))
+        elif self._transport is not None and not self._transport.is_closing():
             self._transport.sendto(datagram, peer)
+
+    async def _rebind(self) -> None:
+        """Another source port, as behind a NAT that has forgotten the old one."""
+        old = self._transport
+        await self.open((self._host, 0))
+        if old is not None:
+            old.close()
+        self._rebinding = None
+        self._tally.count("rebindings")
+        held, self._held = self._held, []
+        for datagram, peer in held:
+            self._put(datagram, peer)
 
     # What asyncio calls.
 
@@ -220,10 +226,20 @@ class CoapEndpoint(asyncio.DatagramProtocol):
         """An ICMP error: the peer is away for now; retransmission decides."""
 
     def datagram_received(self, data: bytes, addr: Address) -> None:
-        """One datagram came in; what is no CoAP is dropped, or reset when it is a confirmable one."""
-        if len(data) > _MAX_DATAGRAM_BYTES or not self.link.lets_in():
+        """One datagram came to the far end of the link."""
+        if len(data) > _MAX_DATAGRAM_BYTES:
             return
         peer = (addr[0], addr[1])
+        for delay in self.link.arrived(len(data), self._loop.time()):
+            if delay:
+                self._loop.call_later(delay, self._take, data, peer)
+            else:
+                self._take(data, peer)
+
+    def _take(self, data: bytes, peer: Address) -> None:
+        """A datagram reached the device; what is no CoAP is dropped, or reset when it is a confirmable one."""
+        if not self.link.hears(self._loop.time()):
+            return
         try:
             message = decode(data)
         except DecodeError:
@@ -264,7 +280,7 @@ class CoapEndpoint(asyncio.DatagramProtocol):
             if exchange.timer is not None:
                 exchange.timer.cancel()
             wait = self.transmission.response_seconds
-            exchange.timer = asyncio.get_running_loop().call_later(wait, self._give_up, exchange)
+            exchange.timer = self._loop.call_later(wait, self._give_up, exchange)
 
     def _take_response(self, message: Message, peer: Address) -> None:
         exchange = self._by_token.get((peer, message.token))

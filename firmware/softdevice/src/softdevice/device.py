@@ -11,6 +11,7 @@ from softdevice.board import Board
 from softdevice.bootloader import BootAssertion
 from softdevice.ledger import Ledger
 from softdevice.options import DeviceOptions
+from softdevice.tally import Tally
 from softdevice.trailer import SwapType
 
 _LOGGER = logging.getLogger("softdevice")
@@ -21,10 +22,13 @@ LEDGER_FILE: Final = "device.json"
 class Device:
     """A board with a name. Everything it must not forget is in `folder`."""
 
-    def __init__(self, name: str, folder: Path, options: DeviceOptions, keys: tuple[PublicKey, ...]) -> None:
+    def __init__(
+        self, name: str, folder: Path, options: DeviceOptions, keys: tuple[PublicKey, ...], tally: Tally | None = None
+    ) -> None:
         folder.mkdir(parents=True, exist_ok=True)
         self.name = name
         self.options = options
+        self.tally = tally or Tally()
         self.board = Board.on_file(folder / FLASH_FILE, keys, sectors=options.slot_sectors)
         self.ledger = Ledger.load(folder / LEDGER_FILE, name)
         self.application: Application | None = None
@@ -66,7 +70,7 @@ class Device:
             if version is None:
                 return
             await asyncio.sleep(self.options.boot_seconds)
-            self.application = Application(self.board, self.ledger, self.options, version)
+            self.application = Application(self.board, self.ledger, self.options, version, self.tally)
             try:
                 await self.application.run()
             finally:

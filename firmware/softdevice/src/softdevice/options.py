@@ -1,12 +1,16 @@
 """Everything about a device that can be set: its server, its timers in seconds, its vices."""
 
+import random
+import secrets
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from enum import StrEnum
 
 from softdevice.board import SLOT_SECTORS
-from softdevice.coap_endpoint import Transmission
+from softdevice.coap_endpoint import SYSTEM_DICE, Transmission
+from softdevice.link import GOOD, Link, LinkProfile
+from softdevice.profiles import UPDRAFT, Profile
 
 
 class Misbehaviour(StrEnum):
@@ -22,19 +26,23 @@ class Misbehaviour(StrEnum):
 class DeviceOptions:
     """Settings of one device.
 
+    `delta_formats` is the bit mask of the deltas it takes: 1 crle, 2 heatshrink; 0 for whole images only.
     `server` is host and port. Times are in seconds: `lifetime_seconds` of the registration; `patience_seconds` is how
     long one block is asked for before Result 4; `confirm_deadline_seconds` how long a new image may run unconfirmed
     before the device reboots; `reboot_seconds` from Execute to the reset (Zephyr: about 1); `boot_seconds` what the
     bootloader takes; `self_test_seconds` from registration to confirmation; a queue mode device listens for
     `awake_seconds` after each message of its own and wakes every `wake_seconds`; telemetry changes every
-    `report_seconds`; what the device sends is under way for `link_delay_seconds`. `block_size` and slot sizes are bytes
-    and sectors of 4096 bytes.
+    `report_seconds`. `block_size` and slot sizes are bytes and sectors of 4096 bytes; the profile
+    says the block size when it is None. `wall_clock` gives seconds since
+    1970 for resource 3/0/13. With a `seed` all that is drawn follows from it, the device's name and the number of its
+    boot; without one a fresh one is taken.
     """
 
     server: tuple[str, int]
+    profile: Profile = UPDRAFT
     lifetime_seconds: int = 300
     transmission: Transmission = field(default_factory=Transmission)
-    block_size: int = 512
+    block_size: int | None = None
     patience_seconds: float = 60.0
     confirm_deadline_seconds: float = 120.0
     reboot_seconds: float = 1.0
@@ -44,18 +52,31 @@ class DeviceOptions:
     wake_seconds: float = 60.0
     report_seconds: float = 60.0
     retry_seconds: float = 4.0
-    link_delay_seconds: float = 0.0
-    confirmable_notifications: bool = True
+    link: LinkProfile = GOOD
+    seed: int | None = None
+    wall_clock: Callable[[], float] = time.time
     deregisters: bool = True
     resumes: bool = True
     slot_sectors: int = SLOT_SECTORS
+    delta_formats: int = 3
     model: str = "softdevice"
     misbehaviours: frozenset[Misbehaviour] = frozenset()
 
     @property
     def queue_mode(self) -> bool:
         """Whether the device sleeps between its own messages."""
-        return Misbehaviour.QUEUE_MODE in self.misbehaviours
+        return self.profile.queue_mode or Misbehaviour.QUEUE_MODE in self.misbehaviours
+
+    def link_of(self, name: str, boot: int) -> Link:
+        """The link of a device's boot: as lossy as its vices, deaf while it sleeps."""
+        loses_fifth = Misbehaviour.LOSES_FIFTH in self.misbehaviours
+        profile = replace(self.link, loses_every=5) if loses_fifth else self.link
+        seed = secrets.randbits(64) if self.seed is None else self.seed
+        return Link(profile, f"{seed} {name} {boot}", awake=self.awake_seconds if self.queue_mode else None)
+
+    def dice_of(self, name: str, boot: int) -> random.Random:
+        """Where ids, tokens and pauses of a device's boot come from: the system, or the seed."""
+        return SYSTEM_DICE if self.seed is None else random.Random(f"{self.seed} {name} {boot}")
 
     def hurried(self) -> "DeviceOptions":
         """The same device with short timers, for demos and tests."""
@@ -70,32 +91,3 @@ class DeviceOptions:
             report_seconds=5.0,
             retry_seconds=1.0,
         )
-
-
-class Radio:
-    """The link of a device: deaf when it sleeps, and losing what its vices lose."""
-
-    def __init__(self, options: DeviceOptions, clock: Callable[[], float] = time.monotonic) -> None:
-        self._options = options
-        self._clock = clock
-        self._sent = 0
-        self._received = 0
-        self._awake_until = clock()
-
-    def lets_out(self) -> bool:
-        """Sending wakes the receiver for a while, whether or not the datagram survives."""
-        self._awake_until = self._clock() + self._options.awake_seconds
-        self._sent += 1
-        return self._survives(self._sent)
-
-    def lets_in(self) -> bool:
-        """A sleeping device hears nothing."""
-        if self._options.queue_mode and self._clock() > self._awake_until:
-            return False
-        self._received += 1
-        return self._survives(self._received)
-
-    def _survives(self, count: int) -> bool:
-        # Each direction counts for itself: counted together, question and answer fall into step, and soon only
-        # questions are lost.
-        return Misbehaviour.LOSES_FIFTH not in self._options.misbehaviours or count % 5 != 0
