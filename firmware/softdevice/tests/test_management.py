@@ -12,6 +12,7 @@ from lwm2m.paths import Path, parse
 from lwm2m.registration import decode_objects
 from softdevice import representations
 from softdevice.management import CancelObserve, Decision, Execute, Observe, Write, decide
+from softdevice.profiles import UPDRAFT
 from softdevice.resources import FIRMWARE_VERSION, Resources
 
 
@@ -55,11 +56,11 @@ def test_single_value_as_cbor() -> None:
 def test_discover_lists_what_is_there() -> None:
     reply = ask(Code.GET, "/5", b"", accept(40)).reply
     targets = [link.target for link in links.decode(reply.payload)]
-    assert targets[:3] == ["/5", "/5/0", "/5/0/0"] and "/5/0/8" in targets and "/5/0/10" not in targets
+    assert targets[:3] == ["/5", "/5/0", "/5/0/0"] and "/5/0/8" in targets and "/5/0/14" not in targets
 
 
 def test_registration_body_is_understood_by_the_server_side_parser() -> None:
-    root, formats, _, paths = decode_objects(representations.registration_links().encode())
+    root, formats, _, paths = decode_objects(representations.registration_links(UPDRAFT, resources().model).encode())
     assert root == "" and set(formats) == {60, 110, 112, 11542}
     assert paths == (Path(1, 0), Path(3, 0), Path(4, 0), Path(5, 0))
 

@@ -81,7 +81,8 @@ def read_payload(path: Path) -> bytes:
 def sign(payload: bytes, version: str, key: SigningKey, *, personality: Personality = Personality.NORMAL) -> bytes:
     """A signed image for swap using offset: header of 0x200 bytes, not padded to the slot.
 
-    `version` is `1.2.3` or `1.2.3+4`; a `personality` is named in a protected TLV. Raises ImageError when it does not fit the slot or the version is none.
+    `version` is `1.2.3` or `1.2.3+4`; a `personality` is named in a protected TLV. Raises ImageError when it does not
+    fit the slot or the version is none.
     """
     from imgtool import image, keys
     from imgtool import version as versions

@@ -29,10 +29,9 @@ from lwm2m.paths import Path, parse
 from lwm2m.senml import Value
 from softdevice import representations
 from softdevice.coap_endpoint import Reply
-from softdevice.resources import SECURITY, Resources, exists, operations
+from softdevice.resources import SECURITY, Resources
 
 _UNDERSTOOD: Final = {URI_HOST, URI_PORT, URI_PATH, URI_QUERY, CONTENT_FORMAT, ACCEPT, OBSERVE, BLOCK1, BLOCK2}
-_WRITE_FORMATS: Final = {None, 0, 42, 60, 110, 112, 11542, 11543, 1541, 1542, 1543, 1544}
 _ATTRIBUTES: Final = frozenset({"pmin", "pmax", "gt", "lt", "st", "epmin", "epmax", "con"})
 _MAX_READ_BYTES: Final = 1024
 
@@ -106,7 +105,7 @@ def _decide(request: Message, resources: Resources, guard: Guard) -> Decision:
         raise _Refused(Code.UNAUTHORIZED)
     if not path.ids:
         raise _Refused(Code.METHOD_NOT_ALLOWED)
-    if not exists(path):
+    if not resources.exists(path):
         raise _Refused(Code.NOT_FOUND)
     match request.code:
         case Code.GET:
@@ -114,11 +113,11 @@ def _decide(request: Message, resources: Resources, guard: Guard) -> Decision:
         case Code.PUT if request.uri_query and not request.payload:
             return _attributes(request)
         case Code.PUT:
-            return _write(request, path, guard)
+            return _write(request, path, resources, guard)
         case Code.POST if len(path.ids) == 2:
-            return _write(request, path, guard)
+            return _write(request, path, resources, guard)
         case Code.POST if len(path.ids) == 3:
-            return _execute(path, guard)
+            return _execute(path, resources, guard)
         case _:
             raise _Refused(Code.METHOD_NOT_ALLOWED)
 
@@ -133,9 +132,9 @@ def _path(request: Message) -> Path:
 def _get(request: Message, path: Path, resources: Resources) -> Decision:
     accept = request.uint(ACCEPT)
     if accept == representations.LINK:
-        return Decision(_content(request, representations.discover(path).encode(), representations.LINK))
-    values = resources.read(path)
-    content_format = representations.default_format(path, values) if accept is None else accept
+        links = representations.discover(path, resources.model).encode()
+        return Decision(_content(request, links, representations.LINK))
+    content_format = representations.answer_format(path, resources.read(path), accept, resources.profile)
     reply = read(path, resources, content_format)
     observe = request.uint(OBSERVE)
     effects: tuple[Effect, ...] = ()
@@ -155,9 +154,11 @@ def read(path: Path, resources: Resources, content_format: int) -> Reply:
         # An existing resource that cannot be read, or an instance of a multiple one that is not there.
         return Reply(Code.NOT_FOUND if len(path.ids) == 4 else Code.METHOD_NOT_ALLOWED)
     try:
+        if content_format not in resources.profile.reads:
+            raise representations.NotRepresentable
         payload = representations.encode(path, values, content_format)
     except representations.NotRepresentable:
-        return Reply(Code.NOT_ACCEPTABLE)
+        return Reply(resources.profile.not_acceptable)
     return Reply(Code.CONTENT, payload, ((CONTENT_FORMAT, encode_uint(content_format)),))
 
 
@@ -179,11 +180,11 @@ def _attributes(request: Message) -> Decision:
     return Decision(Reply(Code.CHANGED if names <= _ATTRIBUTES else Code.BAD_REQUEST))
 
 
-def _write(request: Message, path: Path, guard: Guard) -> Decision:
+def _write(request: Message, path: Path, resources: Resources, guard: Guard) -> Decision:
     content_format = request.uint(CONTENT_FORMAT)
-    if content_format not in _WRITE_FORMATS:
+    if content_format is not None and content_format not in resources.profile.writes:
         raise _Refused(Code.UNSUPPORTED_CONTENT_FORMAT)
-    if len(path.ids) == 1 or len(path.ids) == 4 or "W" not in (operations(path) or "W"):
+    if len(path.ids) == 1 or len(path.ids) == 4 or "W" not in (resources.operations(path) or "W"):
         raise _Refused(Code.METHOD_NOT_ALLOWED)
     if request.option(BLOCK1) is not None and path != PACKAGE:
         raise _Refused(Code.REQUEST_ENTITY_TOO_LARGE)
@@ -193,7 +194,7 @@ def _write(request: Message, path: Path, guard: Guard) -> Decision:
         resource = Path.of(target.ids[:3])
         if not path.covers(target) or len(target.ids) < 3:
             raise _Refused(Code.BAD_REQUEST)
-        allowed = operations(resource)
+        allowed = resources.operations(resource)
         if allowed is None:
             raise _Refused(Code.NOT_FOUND)
         if "W" not in allowed:
@@ -204,8 +205,8 @@ def _write(request: Message, path: Path, guard: Guard) -> Decision:
     return Decision(Reply(Code.CHANGED), tuple(writes))
 
 
-def _execute(path: Path, guard: Guard) -> Decision:
-    if operations(path) != "E":
+def _execute(path: Path, resources: Resources, guard: Guard) -> Decision:
+    if resources.operations(path) != "E":
         raise _Refused(Code.METHOD_NOT_ALLOWED)
     return Decision(Reply(Code.CHANGED), (_allowed(guard, Execute(path)),))
 

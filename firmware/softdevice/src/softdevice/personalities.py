@@ -33,7 +33,7 @@ class Personality(StrEnum):
 MEANINGS: Final[dict[Personality, str]] = {
     Personality.NORMAL: "registers, tests itself, confirms itself",
     Personality.HANGS: "stops before it has a network; the watchdog resets it, MCUboot takes the old image back",
-    Personality.NEVER_CONFIRMS: "runs and never confirms itself; the deadline resets it, MCUboot takes the old one back",
+    Personality.NEVER_CONFIRMS: "runs, never confirms itself; the deadline resets it, MCUboot takes the old image back",
     Personality.CONFIRMS_EARLY: "confirms itself before it has reached a server, and gives the way back up",
     Personality.CRASHES: "registers and resets in its self-test; MCUboot takes the old image back",
     Personality.WRONG_VERSION: f"runs well and calls itself {WRONG_VERSION_TEXT} in 3/0/3",

@@ -1,14 +1,16 @@
-"""Values in the format a server asked for: text, CBOR, TLV, SenML JSON and CBOR, link-format (OMA Core 1.1, 7.4)."""
+"""Values in the format a server asked for: text, CBOR, TLV, SenML JSON and CBOR, LwM2M JSON, links (Core 1.1, 7.4)."""
 
 import base64
+import struct
 from collections.abc import Mapping
 from typing import Final
 
 import cbor2
 
-from lwm2m import content, links, senml, tlv
+from lwm2m import content, senml, tlv
 from lwm2m.paths import Path
-from softdevice.resources import INSTANCES, OPERATIONS, ResourceValue
+from softdevice.profiles import Profile
+from softdevice.resources import Model, ResourceValue
 
 TEXT: Final = content.TEXT
 LINK: Final = content.LINK
@@ -16,37 +18,40 @@ CBOR: Final = content.CBOR
 TLV: Final = tlv.CONTENT_FORMAT
 SENML_JSON: Final = senml.JSON_FORMAT
 SENML_CBOR: Final = senml.CBOR_FORMAT
-# What the root link announces besides the mandatory ones.
-ANNOUNCED: Final = (CBOR, SENML_JSON, SENML_CBOR, TLV)
 
 
 class NotRepresentable(Exception):
     """These values have no form in that format: 4.06."""
 
 
-def registration_links() -> str:
-    """Body of Register: the root with its formats, and the instances, without Security (Core 1.1, 6.2.1)."""
-    root = links.Link("/", {"rt": "oma.lwm2m", "ct": " ".join(map(str, ANNOUNCED))})
-    # Clients quote rt; some servers insist on it.
-    text = f'<{root.target}>;rt="oma.lwm2m";ct="{root.attributes["ct"]}"'
-    return ",".join((text, *(f"<{instance}>" for instance in INSTANCES)))
+def registration_links(profile: Profile, model: Model) -> str:
+    """Body of Register: the root as the client writes it, objects with a version, instances (Core 1.1, 6.2.1)."""
+    said = [profile.root] if profile.root else []
+    versions = dict(profile.object_versions)
+    for number in model:
+        if number in versions:
+            said.append(f"</{number}>;ver={versions[number]}")
+        said.append(f"</{number}/0>")
+    return ",".join(said)
 
 
-def discover(path: Path) -> str:
+def discover(path: Path, model: Model) -> str:
     """Link-format below an existing path, itself first (Core 1.1, 6.3.4)."""
     found = [path]
     if len(path.ids) == 1:
         found.append(path.child(0))
     if path.object_id is not None and len(path.ids) < 3:
         instance = Path(path.object_id, 0)
-        found += [instance.child(number) for number in sorted(OPERATIONS[path.object_id])]
+        found += [instance.child(number) for number in sorted(model[path.object_id])]
     return ",".join(f"<{entry}>" for entry in found)
 
 
-def default_format(path: Path, values: dict[Path, ResourceValue]) -> int:
-    """The format of an answer nobody asked a format for: text for one value, TLV for several."""
+def answer_format(path: Path, values: dict[Path, ResourceValue], asked: int | None, profile: Profile) -> int:
+    """The format of an answer: what was asked for, unless nothing was, or the client is stubborn about it."""
+    if asked is not None and asked not in profile.stubborn:
+        return asked
     several = any(isinstance(value, Mapping) for value in values.values()) and len(path.ids) < 4
-    return TLV if several or len(path.ids) < 3 else TEXT
+    return profile.several if several or len(path.ids) < 3 else profile.single
 
 
 def encode(path: Path, values: dict[Path, ResourceValue], content_format: int) -> bytes:
@@ -60,7 +65,7 @@ def encode(path: Path, values: dict[Path, ResourceValue], content_format: int) -
             return senml.encode_json(_records(values))
         case 112:
             return senml.encode_cbor(_records(values))
-        case 11542:
+        case 11542 | 1542:
             return tlv.encode(_tlvs(path, values))
         case _:
             raise NotRepresentable
@@ -117,6 +122,8 @@ def _raw(value: senml.Value) -> bytes:
             return b"\1" if value else b"\0"
         case int():
             return tlv.encode_integer(value)
+        case float():
+            return struct.pack(">d", value)
         case bytes():
             return value
         case _:

@@ -1,15 +1,18 @@
 """The LwM2M objects of a device as data: which resources exist, what may be done to them, what they hold now.
 
-Objects 1 (Server), 3 (Device), 4 (Connectivity Monitoring) and 5 (Firmware Update), one instance each. Object 0
-(Security) exists and is nobody's to read (OMA Core 1.1, appendix E.1). Ids and types are those of the OMA registry.
+Objects 1 (Server), 3 (Device), 4 (Connectivity Monitoring), 5 (Firmware Update), 3303 (Temperature) and 26250 (Updraft
+Image), one instance each; a profile says which objects, and which optional resources of object 5, its client has.
+Object 0 (Security) exists and is nobody's to read (OMA Core 1.1, appendix E.1). Ids are those of the OMA registry.
 """
 
 from collections.abc import Mapping
+from functools import cache
 from typing import Final
 
 from lwm2m.firmware import DELIVERY, PACKAGE_URI, PROTOCOLS, RESULT, STATE, Result, State
 from lwm2m.paths import Path
 from lwm2m.senml import Value
+from softdevice.profiles import UPDRAFT, Profile
 
 # A value, or the values of a multiple resource by resource instance.
 ResourceValue = Value | Mapping[int, Value]
@@ -26,6 +29,12 @@ RESET_ERRORS: Final = Path(3, 0, 12)
 CURRENT_TIME: Final = Path(3, 0, 13)
 RADIO_STRENGTH: Final = Path(4, 0, 2)
 PACKAGE_VERSION: Final = Path(5, 0, 7)
+CANCEL: Final = Path(5, 0, 10)
+SEVERITY: Final = Path(5, 0, 11)
+LAST_STATE_CHANGE: Final = Path(5, 0, 12)
+MAX_DEFER_PERIOD: Final = Path(5, 0, 13)
+TEMPERATURE: Final = Path(3303, 0, 5700)
+APPLICATION_TYPE: Final = Path(3303, 0, 5750)
 
 # Allowed operations: R read, W write, E execute.
 OPERATIONS: Final[dict[int, dict[int, str]]] = {
@@ -37,30 +46,42 @@ OPERATIONS: Final[dict[int, dict[int, str]]] = {
         13: "RW",
     },
     4: dict.fromkeys((0, 1, 2, 4), "R"),
-    5: {0: "W", 1: "RW", 2: "E", **dict.fromkeys((3, 5, 6, 7, 8, 9), "R")},
+    5: {0: "W", 1: "RW", 2: "E", **dict.fromkeys((3, 5, 6, 7, 8, 9, 12), "R"), 10: "E", 11: "RW", 13: "RW"},
+    3303: dict.fromkeys((5700, 5701, 5750), "R"),
 }
-INSTANCES: Final = tuple(Path(number, 0) for number in OPERATIONS)
+_MANDATORY_OF_FIRMWARE: Final = (0, 1, 2, 3, 5, 9)
+
+Model = Mapping[int, Mapping[int, str]]
 
 
-def operations(path: Path) -> str | None:
-    """Allowed operations of a resource; None when there is none at `path`."""
-    if len(path.ids) < 3 or path.instance_id != 0 or path.object_id is None or path.resource_id is None:
-        return None
-    return OPERATIONS.get(path.object_id, {}).get(path.resource_id)
-
-
-def exists(path: Path) -> bool:
-    """Whether an object, instance or resource is there (resource instances: see `Resources.read`)."""
-    ids = path.ids
-    if not ids or ids[0] not in OPERATIONS or (len(ids) > 1 and ids[1] != 0):
-        return False
-    return len(ids) < 3 or operations(path) is not None
+@cache
+def model_of(profile: Profile, objects: tuple[int, ...]) -> Model:
+    """Operations by object and resource of a client with these objects; one for all devices of a kind."""
+    firmware = _MANDATORY_OF_FIRMWARE + profile.firmware_resources
+    return {
+        number: {
+            resource: allowed for resource, allowed in OPERATIONS[number].items() if number != 5 or resource in firmware
+        }
+        for number in objects
+    }
 
 
 class Resources:
     """The values of one device. Reading below a path gives them by resource."""
 
-    def __init__(self, *, serial: str, model: str, version: str, lifetime_seconds: int, queue_mode: bool) -> None:
+    def __init__(
+        self,
+        *,
+        serial: str,
+        model: str,
+        version: str,
+        lifetime_seconds: int,
+        queue_mode: bool,
+        profile: Profile = UPDRAFT,
+        more_objects: tuple[int, ...] = (),
+    ) -> None:
+        self.profile = profile
+        self.model = model_of(profile, tuple(dict.fromkeys((*profile.objects, *more_objects))))
         self._values: dict[Path, ResourceValue] = {
             Path(1, 0, 0): 101,
             LIFETIME: lifetime_seconds,
@@ -68,7 +89,7 @@ class Resources:
             Path(1, 0, 3): 0,
             Path(1, 0, 6): True,
             Path(1, 0, 7): "U",
-            Path(3, 0, 0): "Updraft",
+            Path(3, 0, 0): profile.manufacturer,
             Path(3, 0, 1): model,
             Path(3, 0, 2): serial,
             FIRMWARE_VERSION: version,
@@ -89,8 +110,27 @@ class Resources:
             Path(5, 0, 6): "",
             PACKAGE_VERSION: "",
             PROTOCOLS: {0: 0},
-            DELIVERY: 0,
+            DELIVERY: profile.delivery,
+            SEVERITY: 1,
+            LAST_STATE_CHANGE: 0,
+            MAX_DEFER_PERIOD: 0,
+            TEMPERATURE: 21.5,
+            Path(3303, 0, 5701): "Cel",
+            APPLICATION_TYPE: "",
         }
+
+    def operations(self, path: Path) -> str | None:
+        """Allowed operations of a resource; None when there is none at `path`."""
+        if len(path.ids) < 3 or path.instance_id != 0 or path.object_id is None or path.resource_id is None:
+            return None
+        return self.model.get(path.object_id, {}).get(path.resource_id)
+
+    def exists(self, path: Path) -> bool:
+        """Whether an object, instance or resource is there (resource instances: see `read`)."""
+        ids = path.ids
+        if not ids or ids[0] not in self.model or (len(ids) > 1 and ids[1] != 0):
+            return False
+        return len(ids) < 3 or self.operations(path) is not None
 
     def __getitem__(self, path: Path) -> ResourceValue:
         return self._values[path]
@@ -110,11 +150,11 @@ class Resources:
             resource = Path.of(path.ids[:3])
             value = self._values.get(resource)
             wanted = path.resource_instance_id
-            if "R" not in (operations(resource) or "") or not isinstance(value, Mapping) or wanted not in value:
+            if "R" not in (self.operations(resource) or "") or not isinstance(value, Mapping) or wanted not in value:
                 return {}
             return {resource: {wanted: value[wanted]}} if wanted is not None else {}
         return {
             resource: value
             for resource, value in self._values.items()
-            if path.covers(resource) and "R" in (operations(resource) or "")
+            if path.covers(resource) and "R" in (self.operations(resource) or "")
         }
