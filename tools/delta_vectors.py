@@ -16,6 +16,7 @@ from typing import Any, Final
 from firmware_delta import HEADER_BYTES, Compression, DecodeError, apply, encode_header
 from firmware_delta.creation import create, pack
 from firmware_delta.sizes import pack_signed
+from firmware_delta.testing import firmware, release
 
 FOLDER: Final = Path(__file__).resolve().parent.parent / "firmware" / "vectors" / "deltas"
 CRLE, HEATSHRINK = Compression.CRLE, Compression.HEATSHRINK
@@ -38,25 +39,6 @@ class Case:
         """As the files hold it."""
         binary = {key: b64encode(getattr(self, key)).decode() for key in ("base", "target", "delta")}
         return {"name": self.name, "about": self.about, "result": self.result, **binary}
-
-
-def firmware(seed: int, size: int) -> bytes:
-    """Bytes that repeat themselves as code does, the same on every machine."""
-    dice = random.Random(seed)
-    words = [dice.randbytes(dice.randrange(2, 9)) for _ in range(60)]
-    code = bytearray()
-    while len(code) < size:
-        code += dice.choice(words)
-    return bytes(code[:size])
-
-
-def release(base: bytes, seed: int, edits: int) -> bytes:
-    """The next version of `base`: some bytes changed, some put in, some taken out."""
-    dice, code = random.Random(seed), bytearray(base)
-    for _ in range(edits):
-        at = dice.randrange(len(code))
-        code[at : at + dice.randrange(6)] = dice.randbytes(dice.randrange(1, 12))
-    return bytes(code)
 
 
 BASE: Final = firmware(4, 400)
@@ -129,7 +111,7 @@ def lying_containers() -> Iterator[Case]:
             ("patch-longer", "one byte more of patch than comes", {"patch_size": header.patch_size + 1}),
             ("patch-shorter", "one byte less of patch than comes", {"patch_size": header.patch_size - 1}),
         ):
-            yield case(name, about, encode_header(replace(header, **lie)) + patch)  # type: ignore[arg-type]
+            yield case(name, about, encode_header(replace(header, **lie)) + patch)
         yield case("cut-in-header", "the header is not complete", made.data[: HEADER_BYTES - 1])
         yield case("no-patch", "the header alone", made.data[:HEADER_BYTES])
         yield case("cut-in-half", "half of the patch", made.data[: HEADER_BYTES + len(patch) // 2])
