@@ -16,6 +16,7 @@ KEY = new_key()
 OLD, NEW = small_image(KEY, "1.0.0", 6000), small_image(KEY, "2.0.0", 9000)
 SECTORS = 8
 BLOCK = 512
+FORMATS = 3
 
 
 def board_with(image: bytes) -> Board:
@@ -39,7 +40,7 @@ def fill(package: Package, content: bytes, block: int = BLOCK) -> None:
 
 def refusal(board: Board, content: bytes, block: int = BLOCK) -> Result:
     try:
-        package = Package(board)
+        package = Package(board, FORMATS)
         fill(package, content, block)
         package.finish()
     except PackageRefused as refused:
@@ -51,7 +52,7 @@ def refusal(board: Board, content: bytes, block: int = BLOCK) -> Result:
 @settings(deadline=None, max_examples=30)
 def test_image_arrives_whole_however_it_is_cut_into_pieces(lengths: list[int]) -> None:
     board, at = board_with(OLD), 0
-    package = Package(board)
+    package = Package(board, FORMATS)
     for length in (*lengths, len(NEW)):
         package.feed(NEW[at : at + length])
         at = min(at + length, len(NEW))
@@ -87,9 +88,11 @@ def test_package_that_grows_beyond_the_slot_is_stopped_there() -> None:
 
 def test_sector_is_erased_when_its_first_byte_arrives_unless_it_is_blank() -> None:
     board = board_with(OLD)
-    fill(Package(board), NEW)
     done = watched(board)
-    fill(Package(board), OLD)
+    fill(Package(board, FORMATS), NEW)
+    assert {one.offset // 4096 for one in done if one.kind == "E"} == {0, 7}, "the old header and the trailer"
+    done.clear()
+    fill(Package(board, FORMATS), OLD)
     order = [(one.kind, one.offset // 4096) for one in done if one.offset < 7 * 4096]
     assert order[:2] == [("E", 0), ("E", 1)] and order.count(("E", 2)) == 1
     assert order.index(("E", 2)) > order.index(("W", 1))
@@ -102,10 +105,10 @@ def test_power_cut_at_each_operation_costs_one_block(applied: int) -> None:
     while True:
         number += 1
         board = board_with(OLD)
-        fill(Package(board), small_image(KEY, "1.9.0", 9000))  # what lies there is somebody else's
+        fill(Package(board, FORMATS), small_image(KEY, "1.9.0", 9000))  # what lies there is somebody else's
         board.flash.cut = Cut(board.flash.operations + number, applied)
         kept, fetched = None, 0
-        package = Package(board)
+        package = Package(board, FORMATS)
         try:
             for at in range(0, len(NEW), BLOCK):
                 package.feed(NEW[at : at + BLOCK])
@@ -115,7 +118,7 @@ def test_power_cut_at_each_operation_costs_one_block(applied: int) -> None:
             break
         except PowerCut:
             board.flash.cut = None
-        again = Package(board, kept)
+        again = Package(board, FORMATS, kept)
         assert again.offset == fetched, number
         fill(again, NEW)
         assert again.finish() == len(NEW), number
@@ -127,22 +130,22 @@ def test_power_cut_at_each_operation_costs_one_block(applied: int) -> None:
 
 def test_another_image_after_a_cut_is_noticed_and_begun_anew() -> None:
     board = board_with(OLD)
-    package = Package(board)
+    package = Package(board, FORMATS)
     package.feed(NEW[:1024])
     kept = package.checkpoint
     package.feed(NEW[1024:1536])
     other = NEW[:1200] + b"?" + NEW[1201:]
-    again = Package(board, kept)
+    again = Package(board, FORMATS, kept)
     with pytest.raises(AlreadyProgrammed):
         again.feed(other[1024:1536])
-    anew = Package(board)
+    anew = Package(board, FORMATS)
     fill(anew, NEW)
     assert anew.finish() == len(NEW)
 
 
 def test_request_that_was_cut_short_does_not_stand_in_the_way() -> None:
     board = board_with(OLD)
-    package = Package(board)
+    package = Package(board, FORMATS)
     fill(package, NEW[: len(NEW) // BLOCK * BLOCK])
     kept = package.checkpoint
     package.feed(NEW[len(NEW) // BLOCK * BLOCK :])
@@ -152,7 +155,7 @@ def test_request_that_was_cut_short_does_not_stand_in_the_way() -> None:
         board.request_test()
     board.flash.cut = None
     assert str(board.power_on().version) == "1.0.0"
-    again = Package(board, kept)
+    again = Package(board, FORMATS, kept)
     fill(again, NEW)
     again.finish()
     board.request_test()
@@ -161,8 +164,8 @@ def test_request_that_was_cut_short_does_not_stand_in_the_way() -> None:
 
 def test_checkpoint_nobody_can_read_is_as_good_as_none() -> None:
     board = board_with(OLD)
-    package = Package(board)
+    package = Package(board, FORMATS)
     package.feed(NEW[:1024])
     kept = package.checkpoint
     assert kept is not None
-    assert Package(board, replace(kept, tail="no hex")).offset == 0
+    assert Package(board, FORMATS, replace(kept, tail="no hex")).offset == 0

@@ -99,8 +99,9 @@ class Board:
     def last_swap(self) -> SwapType:
         """The swap that put the running image where it is; NONE for a factory image."""
         state = self.primary_trailer.read()
-        known = state.swap_type is not None and state.swap_type in SwapType._value2member_map_
-        return SwapType(state.swap_type) if known and state.copy_done == "set" else SwapType.NONE
+        if state.copy_done != "set" or state.swap_type not in SwapType._value2member_map_:
+            return SwapType.NONE
+        return SwapType(state.swap_type)
 
     def self_test(self) -> bool:
         """What a new image does before it confirms itself: hash and signature of the flash it runs from."""

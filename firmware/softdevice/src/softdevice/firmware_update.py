@@ -151,7 +151,7 @@ class FirmwareUpdate:
             peer = await resolve(uri.host, uri.port)
         except OSError as error:
             raise DownloadFailed(Result.INVALID_URI, f"host {uri.host} cannot be resolved") from error
-        package = Package(self._board, self._checkpoint())
+        package = Package(self._board, self._options.delta_formats, self._checkpoint())
         download = Download(uri, **self._block_options(), progress=self._resumable(package.offset))
         self._begin(download)
         restarts = 0
@@ -165,7 +165,7 @@ class FirmwareUpdate:
                     raise DownloadFailed(Result.CONNECTION_LOST, "the file changes faster than it is read") from None
                 self._log("the server has another file now, starting from block 0")
                 download.restart()
-                package = Package(self._board)
+                package = Package(self._board, self._options.delta_formats)
                 self._begin(download)
                 continue
             download.advance(piece)
