@@ -26,8 +26,7 @@ struct updraft_delta {
     uint8_t to_sha256[UPDRAFT_SHA256_BYTES];
 };
 
-/* Read the header. UPDRAFT_UNSUPPORTED_PACKAGE for another version, flag, compression or window; UPDRAFT_INTEGRITY for
- * sizes that cannot be. */
+/* Read the header. UPDRAFT_UNSUPPORTED_PACKAGE for another version, flag, compression or window. */
 enum updraft_result updraft_delta_decode(const uint8_t header[UPDRAFT_DELTA_HEADER_BYTES], struct updraft_delta *delta);
 
 /* Whether it may be applied here, asked before anything is erased: UPDRAFT_INTEGRITY when it is for another base than

@@ -13,13 +13,14 @@ struct updraft_source {
     uint32_t size;
 };
 
-/* Largest write unit there is room for (MCUboot's largest alignment). */
-#define UPDRAFT_WRITE_UNIT_MAX 32u
+/* What is programmed at once, but for the end of an image: a multiple of every write unit. */
+#define UPDRAFT_BLOCK_BYTES 64u
 
 /* The part of the secondary slot that takes an image: from the image's start offset (one sector into the slot with
- * MCUboot's swap-using-offset) up to what the trailer leaves. `area.size` is a multiple of `sector_bytes` but for the
- * end, `write_unit` is 1 to UPDRAFT_WRITE_UNIT_MAX, a power of two. Both functions return 0 or anything else for an
- * error. `write` gets whole, aligned units that are erased; `erase` gets one whole sector. */
+ * MCUboot's swap-using-offset), which begins a sector, up to what the trailer leaves. `write_unit` divides
+ * UPDRAFT_BLOCK_BYTES and `area.size`; UPDRAFT_BLOCK_BYTES divides `sector_bytes`. `write` gets whole, aligned, erased
+ * units; `erase` gets one whole sector, also the last one, where the trailer may begin. Both return 0, or anything else
+ * for an error. */
 struct updraft_slot {
     struct updraft_source area;
     int (*write)(void *context, uint32_t offset, const void *data, size_t length);

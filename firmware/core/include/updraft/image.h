@@ -30,7 +30,7 @@ struct updraft_image {
     uint32_t load_address;
     uint32_t flags;
     uint32_t image_size;  /* bytes of the body */
-    uint32_t hashed_size; /* leading bytes that the hash covers */
+    uint32_t hashed_size; /* leading bytes that the hash covers: header, body, protected TLVs */
     uint32_t total_size;  /* header, body and TLVs: what was released */
     uint16_t header_size;
     uint16_t has;
@@ -45,14 +45,19 @@ struct updraft_image {
     uint8_t key_hash[UPDRAFT_SHA256_BYTES]; /* TLV 0x01: which key signed */
 };
 
+#define UPDRAFT_IMAGE_HEADER_BYTES 32u
+
+/* Read the header alone: version, flags and the first three sizes; what `updraft_image_parse` answers for it. */
+enum updraft_result updraft_image_header(const uint8_t header[UPDRAFT_IMAGE_HEADER_BYTES], struct updraft_image *image);
+
 /* Read header and TLVs of the image at the start of `source`. UPDRAFT_UNSUPPORTED_PACKAGE when it does not begin with
  * the magic number, UPDRAFT_INTEGRITY when anything is cut short, lies outside or contradicts itself, UPDRAFT_FAILED
  * when the flash cannot be read; `image` holds nothing useful then. */
 enum updraft_result updraft_image_parse(const struct updraft_source *source, struct updraft_image *image);
 
 /* What a device can know before it says "Downloaded": the image of exactly `size` bytes is well formed, its bytes match
- * its own hash, and a key hash and a signature are there. Whether the signature is one of the trusted key is the
- * bootloader's to say. */
+ * its own SHA-256 (UPDRAFT_UNSUPPORTED_PACKAGE when it has none), and it carries a signature. Whether that is one of the
+ * trusted key is the bootloader's to say. */
 enum updraft_result updraft_image_check(const struct updraft_source *source, uint32_t size,
                                         struct updraft_image *image);
 

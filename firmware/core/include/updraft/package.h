@@ -25,10 +25,11 @@ struct updraft_package {
     const struct updraft_slot *slot;
     uint32_t offset; /* package bytes taken */
     enum updraft_package_kind kind;
-    uint32_t written;                         /* bytes of the image in flash; the rest is in `unit` */
-    uint8_t unit[UPDRAFT_WRITE_UNIT_MAX];     /* bytes that do not fill a write unit yet */
-    uint8_t unit_at;                          /* how many */
-    uint8_t head[UPDRAFT_DELTA_HEADER_BYTES]; /* first bytes of the package */
+    enum updraft_result refused;              /* once is for ever */
+    uint32_t written;                         /* bytes of the image that are in flash */
+    uint8_t block_at;                         /* bytes of the image that wait in `block` */
+    uint8_t block[UPDRAFT_BLOCK_BYTES];       /* filled up, then programmed */
+    uint8_t head[UPDRAFT_DELTA_HEADER_BYTES]; /* the package's own header, of either kind */
     struct updraft_delta delta;
     struct updraft_patch patch;
 };
@@ -50,7 +51,7 @@ enum updraft_result updraft_package_feed(struct updraft_package *package, const 
 enum updraft_result updraft_package_finish(struct updraft_package *package, struct updraft_image *image,
                                            uint8_t sha256[UPDRAFT_SHA256_BYTES]);
 
-#define UPDRAFT_CHECKPOINT_BYTES 444u
+#define UPDRAFT_CHECKPOINT_BYTES 467u
 void updraft_package_checkpoint(const struct updraft_package *package, uint8_t checkpoint[UPDRAFT_CHECKPOINT_BYTES]);
 
 /* Go on from a checkpoint; UPDRAFT_INTEGRITY when it is damaged, of another running image or does not fit the slot:

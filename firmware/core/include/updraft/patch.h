@@ -16,19 +16,20 @@ struct updraft_patch {
     uint32_t to_size;
     uint32_t patch_left; /* patch bytes still to come */
     uint32_t to_at;      /* bytes of the result that are out */
-    int32_t from_at;     /* where the next diff byte's base byte lies */
+    uint32_t from_at;    /* where the next diff byte's base byte lies */
+    uint32_t chunk_at;   /* where in the result the present chunk began */
     uint32_t part_left;  /* bytes left of the present diff or extra part */
-    uint32_t budget;     /* decompressed bytes that may still come */
-    uint32_t number;     /* size being read */
+    uint32_t number;     /* the number being read */
     uint32_t run_left;   /* crle: bytes left of the present segment */
-    uint32_t bits;       /* heatshrink: bits of the present token */
-    uint8_t part;        /* what the next decompressed byte is */
-    uint8_t frame;       /* what the next patch byte is */
-    uint8_t shift;       /* bits of `number` that are in */
-    uint8_t negative;
+    uint32_t bits;       /* heatshrink: bits of a token not yet complete */
     uint8_t bit_count;
-    uint8_t window_at;
     uint8_t compression;
+    uint8_t frame;     /* what the next patch byte is */
+    uint8_t part;      /* what the next decompressed byte is */
+    uint8_t shift;     /* bits of `number` that are in; in the prefix: bytes that are in */
+    uint8_t negative;  /* whether `number` is */
+    uint8_t run_shift; /* bits of `run_left` that are in while it is being read */
+    uint8_t window_at;
     uint8_t window[UPDRAFT_WINDOW_BYTES];
 };
 
@@ -50,9 +51,9 @@ enum updraft_result updraft_patch_feed(struct updraft_patch *patch, const struct
 /* UPDRAFT_INTEGRITY unless patch and result are complete. */
 enum updraft_result updraft_patch_finish(const struct updraft_patch *patch);
 
-/* The state as bytes, to be kept across a power cut; `restore` answers UPDRAFT_INTEGRITY for bytes that `dump` never
- * wrote for this delta (it can be trusted with anything). */
-#define UPDRAFT_PATCH_DUMP_BYTES 304u
+/* The state as bytes, to be kept across a power cut with a check of their own (updraft/package.h does so).
+ * `restore` answers UPDRAFT_INTEGRITY for what cannot be a state of this delta's decoder. */
+#define UPDRAFT_PATCH_DUMP_BYTES 295u
 void updraft_patch_dump(const struct updraft_patch *patch, uint8_t dump[UPDRAFT_PATCH_DUMP_BYTES]);
 enum updraft_result updraft_patch_restore(struct updraft_patch *patch, const struct updraft_delta *delta,
                                           const uint8_t dump[UPDRAFT_PATCH_DUMP_BYTES]);
