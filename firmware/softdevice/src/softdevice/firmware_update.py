@@ -158,7 +158,7 @@ class FirmwareUpdate:
         while True:
             try:
                 piece = await self._fetch(download, peer)
-                package.feed(piece.data)
+                package.feed(self._spoilt(piece.data) if package.is_delta else piece.data)
             except (ContentChanged, AlreadyProgrammed):
                 restarts += 1
                 if restarts > _MAX_RESTARTS:
@@ -181,10 +181,11 @@ class FirmwareUpdate:
             self._misbehave(download)
 
     def _block_options(self) -> dict[str, int]:
-        return {"block_size": self._options.block_size, "limit": self._board.max_image_bytes}
+        block_size = self._options.block_size or self._options.profile.block_size
+        return {"block_size": block_size, "limit": self._board.max_image_bytes}
 
     def _checkpoint(self) -> Checkpoint | None:
-        return self._ledger.checkpoint if self._options.resumes else None
+        return self._ledger.checkpoint if self._options.resumes and self._options.profile.resumes else None
 
     def _resumable(self, offset: int) -> Progress | None:
         progress = self._ledger.progress
@@ -220,6 +221,11 @@ class FirmwareUpdate:
                 await asyncio.sleep(min(pause, left))
                 pause = min(pause * 2, _MAX_PAUSE_SECONDS)
         raise DownloadFailed(Result.CONNECTION_LOST, f"no answer for byte {download.offset}")
+
+    def _spoilt(self, data: bytes) -> bytes:
+        if Misbehaviour.CORRUPTS_DELTAS not in self._options.misbehaviours:
+            return data
+        return data[:-1] + bytes([data[-1] ^ 0xFF])
 
     def _misbehave(self, download: Download) -> None:
         if Misbehaviour.REBOOTS_MID_DOWNLOAD not in self._options.misbehaviours or self._ledger.rebooted_mid_download:
