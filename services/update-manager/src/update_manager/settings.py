@@ -42,6 +42,17 @@ class UpdateManagerSettings(BaseSettings):
     )
     session_lifetime_seconds: int = Field(43200, ge=60, description="How long a browser session lives, seconds")
     max_artifact_bytes: int = Field(64 * 1024 * 1024, ge=1, description="Largest artifact accepted, bytes")
+    delta_threshold_percent: int = Field(
+        50, ge=0, le=100, description="Largest delta that is offered, percent of the full image; 0: no deltas"
+    )
+    max_deltas_per_release: int = Field(
+        20, ge=1, le=1000, description="Pairs of images kept for one release, counting those that were refused"
+    )
+    delta_unused_days: int = Field(30, ge=1, description="How long a delta nobody asks for is kept, days")
+    max_delta_image_bytes: int = Field(
+        4 * 1024 * 1024, ge=1, description="Largest image deltas are made of, bytes; making one takes 20 times that"
+    )
+    delta_build_seconds: float = Field(60.0, gt=0, description="Longest time one delta may take to be made, seconds")
     engine_tick_seconds: float = Field(1.0, gt=0, description="How often beat rings for due rollout steps, seconds")
     step_batch_size: int = Field(
         1000, ge=1, le=20000, description="Targets or actions per transaction of a rollout step"

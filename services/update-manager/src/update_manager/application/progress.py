@@ -6,9 +6,21 @@ from typing import Any, Final
 from sqlalchemy import BigInteger, cast, func, select
 from sqlalchemy.ext.asyncio import AsyncSession
 
-from update_manager.adapters.db.tables import Action, DistributionSet, Rollout, RolloutGroup, Target, TargetEvent
-from update_manager.application.rollout_engine import counted_groups, counts_by_group
+from update_manager.adapters.db.tables import (
+    Action,
+    DistributionSet,
+    Rollout,
+    RolloutGroup,
+    RolloutTarget,
+    Target,
+    TargetEvent,
+)
+from update_manager.application import deltas
+from update_manager.application.actions import artifacts_of
+from update_manager.application.rollout_engine import counted_groups, counts_by_group, runs_already
 from update_manager.domain.actions import UNDER_WAY, Status, cause_text
+from update_manager.domain.deliveries import ARRIVED
+from update_manager.domain.deltas import Limits
 from update_manager.domain.rollouts import judgement
 
 EVENTS: Final = 30
@@ -71,16 +83,15 @@ async def summary(session: AsyncSession, rollout: Rollout, release: Distribution
     }
 
 
-async def of_rollout(session: AsyncSession, rollout: Rollout, release: DistributionSet) -> dict[str, Any]:
+async def of_rollout(
+    session: AsyncSession, rollout: Rollout, release: DistributionSet, limits: Limits
+) -> dict[str, Any]:
     """Everything the control room shows."""
     counts = await by_status(session, rollout.id)
     totals = totals_of(rollout, counts)
     groups = await counted_groups(session, rollout.id)
     rows = await session.scalars(
         select(RolloutGroup).where(RolloutGroup.rollout_id == rollout.id).order_by(RolloutGroup.position)
-    )
-    on_air = await session.scalar(
-        select(func.sum(cast(Action.download["bytesOnAir"].astext, BigInteger))).where(Action.rollout_id == rollout.id)
     )
     return {
         "distributionSet": {"id": release.id, "name": release.name, "version": release.version},
@@ -92,10 +103,53 @@ async def of_rollout(session: AsyncSession, rollout: Rollout, release: Distribut
         "causes": await _causes(session, rollout.id),
         "inFlight": await _in_flight(session, rollout.id),
         "events": await _events(session, rollout.id),
-        "bytesOnAir": int(on_air or 0),
+        **await _delivery(session, rollout, release, limits),
         "startedAt": millis(rollout.started_at),
         "endedAt": millis(rollout.ended_at),
         "etaSeconds": _eta(rollout, totals),
+    }
+
+
+async def _delivery(
+    session: AsyncSession, rollout: Rollout, release: DistributionSet, limits: Limits
+) -> dict[str, Any]:
+    """Bytes on air: what was sent and what that saved, and what is still to come.
+
+    `bytesSaved` is the full size of every image that arrived as a delta, less what was sent as a delta, less what was
+    sent in vain by deltas that ended; a delta on its way counts when it has arrived.
+    """
+    size = {name: cast(Action.download[name].astext, BigInteger) for name in ("bytesOnAir", "deltaBytesOnAir")}
+    as_delta = Action.delivery["kind"].astext == "delta"
+    arrived = as_delta & Action.phase.in_(ARRIVED)
+    full = cast(Action.delivery["fullSize"].astext, BigInteger)
+    under_way = as_delta & ~Action.phase.in_(ARRIVED) & Action.active
+    row = (
+        await session.execute(
+            select(
+                func.coalesce(func.sum(size["bytesOnAir"]), 0),
+                func.coalesce(func.sum(size["deltaBytesOnAir"]), 0),
+                func.coalesce(func.sum(full).filter(arrived), 0)
+                - func.coalesce(func.sum(size["deltaBytesOnAir"]).filter(func.coalesce(~under_way, True)), 0),
+                func.count().filter(arrived),
+                func.count().filter(Action.delivery["deltaSize"].is_not(None) & ~as_delta),
+            ).where(Action.rollout_id == rollout.id)
+        )
+    ).one()
+    on_air, on_air_as_delta, saved, delivered, fell_back = (int(one) for one in row)
+    members = select(RolloutTarget.target_id).where(RolloutTarget.rollout_id == rollout.id)
+    to_come = (Target.id.in_(members), ~func.coalesce(runs_already(release), False))
+    artifact_bytes = sum(one.size for one in await artifacts_of(session, release.id))
+    planned = await deltas.forecast_of(session, release.id, artifact_bytes, limits, *to_come)
+    return {
+        "bytesOnAir": on_air,
+        "delivery": {
+            "bytesByDelta": on_air_as_delta,
+            "bytesByFull": on_air - on_air_as_delta,
+            "bytesSaved": saved,
+            "arrivedByDelta": delivered,
+            "fellBackToFull": fell_back,
+        },
+        "forecast": deltas.forecast_shape(planned),
     }
 
 

@@ -55,7 +55,7 @@ async def trusted_keys(session: AsyncSession, product: TargetType) -> list[Publi
 
 
 async def judge(session: AsyncSession, who: Principal, received: Received) -> dict[str, Any]:
-    """Inspect a file that was put into a firmware module, whose product only the signature tells; its facts.
+    """Inspect a file that was put into a firmware module, whose product only the signature tells; columns of its row.
 
     Raises ImageRefused when no product trusts it, or none that does takes an image so large.
     """
@@ -70,7 +70,7 @@ async def judge(session: AsyncSession, who: Principal, received: Received) -> di
     theirs = [product for product, fingerprint, _ in trusting if fingerprint == image.facts["keyHash"]]
     roomiest = max(theirs, key=lambda product: product.max_image_bytes or sys.maxsize)
     require_fits(received.size, roomiest.name, roomiest.max_image_bytes)
-    return _facts(image)
+    return _columns(image)
 
 
 async def _inspected(received: Received, keys: list[PublicKey], whose: str, most: int | None) -> Inspected:
@@ -150,12 +150,12 @@ def _artifact(mine: dict[str, Any], module_id: int, got: Received, filename: str
         sha256=got.sha256,
         sha1=got.sha1,
         md5=got.md5,
-        image_facts=_facts(image),
+        **_columns(image),
     )
 
 
-def _facts(image: Inspected) -> dict[str, Any]:
-    return {"facts": image.facts, "tlvs": image.tlvs}
+def _columns(image: Inspected) -> dict[str, Any]:
+    return {"image_facts": {"facts": image.facts, "tlvs": image.tlvs}, "image_sha256": image.image_sha256}
 
 
 def _rows() -> Any:

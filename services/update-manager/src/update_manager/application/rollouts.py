@@ -4,16 +4,18 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any, Final
 
-from sqlalchemy import case, func, literal, not_, select
+from sqlalchemy import ColumnElement, case, func, literal, not_, select
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from update_manager.adapters.db.presence import PRESENCE
 from update_manager.adapters.db.rsql_sql import target_condition
-from update_manager.adapters.db.tables import Artifact, DistributionSet, Rollout, RolloutGroup, Target
+from update_manager.adapters.db.tables import Artifact, DistributionSet, Rollout, RolloutGroup, RolloutTarget, Target
 from update_manager.adapters.db.tables import distribution_set_module as link
+from update_manager.application import deltas
 from update_manager.application.actions import require_installable
 from update_manager.application.principal import Principal
 from update_manager.application.rollout_engine import compatible, runs_already
+from update_manager.domain.deltas import Limits
 from update_manager.domain.rollouts import TRANSITIONS, GroupStatus, RolloutStatus, split, split_by_percentage
 from update_manager.errors import EmptyRollout, IllegalRolloutState, NotFound
 
@@ -46,9 +48,12 @@ class RolloutPlan:
     weight: int | None = None
 
 
+def _matching(who: Principal, plan: RolloutPlan) -> tuple[ColumnElement[bool], ...]:
+    return Target.tenant_id == who.tenant_id, target_condition(plan.filter)
+
+
 async def _audience(session: AsyncSession, who: Principal, plan: RolloutPlan, wanted: DistributionSet) -> Any:
     """Counts of who matches: compatible, running it already, of no or another product, offline."""
-    matches = (Target.tenant_id == who.tenant_id, target_condition(plan.filter))
     fits = compatible(wanted.target_type_id)
     # A set of no product fits everybody: then it is no news that nobody knows what a device is.
     untyped = Target.target_type_id.is_(None) & literal(wanted.target_type_id is not None)
@@ -59,7 +64,7 @@ async def _audience(session: AsyncSession, who: Principal, plan: RolloutPlan, wa
             func.count(case((not_(fits), 1))).label("incompatible"),
             func.count(case((untyped, 1))).label("untyped"),
             func.count(case((fits & (PRESENCE != "online"), 1))).label("offline"),
-        ).where(*matches)
+        ).where(*_matching(who, plan))
     )
     return row.one()
 
@@ -79,7 +84,7 @@ def _require_audience(counts: Any, plan: RolloutPlan) -> None:
     )
 
 
-async def preview(session: AsyncSession, who: Principal, plan: RolloutPlan) -> dict[str, Any]:
+async def preview(session: AsyncSession, who: Principal, plan: RolloutPlan, limits: Limits) -> dict[str, Any]:
     """Who will get it, who will not and why, how many bytes go on air. Raises like `create`."""
     wanted = await require_installable(session, who.tenant_id, plan.set_id)
     counts = await _audience(session, who, plan, wanted)
@@ -88,6 +93,13 @@ async def preview(session: AsyncSession, who: Principal, plan: RolloutPlan) -> d
         .join(link, link.c.software_module_id == Artifact.software_module_id)
         .where(link.c.distribution_set_id == wanted.id)
     )
+    full = int(size or 0)
+    missing = (
+        *_matching(who, plan),
+        compatible(wanted.target_type_id),
+        not_(func.coalesce(runs_already(wanted), False)),
+    )
+    planned = await deltas.forecast_of(session, wanted.id, full, limits, *missing)
     percentages = [group.target_percentage for group in plan.groups]
     if any(one is not None for one in percentages):
         sizes = split_by_percentage(counts.targets, [100.0 if one is None else one for one in percentages])
@@ -111,13 +123,14 @@ async def preview(session: AsyncSession, who: Principal, plan: RolloutPlan) -> d
         "withoutProduct": counts.untyped,
         "offline": counts.offline,
         "groups": [{"name": group.name, "targets": size} for group, size in zip(plan.groups, sizes, strict=False)],
-        "imageSize": int(size or 0),
-        "bytesOnAir": int(size or 0) * (counts.targets - counts.already),
+        "imageSize": full,
+        "bytesOnAir": planned.bytes_planned,
+        "forecast": deltas.forecast_shape(planned),
         "warnings": warnings,
     }
 
 
-async def create(session: AsyncSession, who: Principal, plan: RolloutPlan) -> Rollout:
+async def create(session: AsyncSession, who: Principal, plan: RolloutPlan, limits: Limits) -> Rollout:
     """A rollout whose targets the engine will collect; raises NotFound, IncompleteDistributionSet, EmptyRollout."""
     wanted = await require_installable(session, who.tenant_id, plan.set_id)
     _require_audience(await _audience(session, who, plan, wanted), plan)
@@ -158,6 +171,8 @@ async def create(session: AsyncSession, who: Principal, plan: RolloutPlan) -> Ro
     wanted.locked = True
     await session.flush()
     await session.refresh(rollout)
+    image = await deltas.image_of_set(session, wanted.id)
+    await deltas.want_for(session, image, await deltas.shares(session, *_matching(who, plan)), limits)
     return rollout
 
 
@@ -170,7 +185,9 @@ async def find(session: AsyncSession, who: Principal, identifier: int, *, lock: 
     return found
 
 
-async def move(session: AsyncSession, who: Principal, identifier: int, to: RolloutStatus, verb: str) -> Rollout:
+async def move(
+    session: AsyncSession, who: Principal, identifier: int, to: RolloutStatus, verb: str, limits: Limits
+) -> Rollout:
     """Start, pause, resume or stop; raises IllegalRolloutState with what is possible instead."""
     rollout = await find(session, who, identifier, lock=True)
     current = RolloutStatus(rollout.status)
@@ -185,6 +202,11 @@ async def move(session: AsyncSession, who: Principal, identifier: int, to: Rollo
         )
     rollout.status, rollout.next_step_at, rollout.rests_until = to, func.now(), None
     rollout.last_modified_by = who.username
+    if verb == "start":
+        # Since it was created devices may have come that run something else.
+        members = select(RolloutTarget.target_id).where(RolloutTarget.rollout_id == rollout.id)
+        image = await deltas.image_of_set(session, rollout.distribution_set_id)
+        await deltas.want_for(session, image, await deltas.shares(session, Target.id.in_(members)), limits)
     if to == RolloutStatus.PAUSED:
         rollout.pause_reason, rollout.next_step_at = f"by {who.username}", None
     if resuming:

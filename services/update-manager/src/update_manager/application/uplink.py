@@ -15,6 +15,7 @@ from sqlalchemy.ext.asyncio import AsyncSession
 
 from update_manager.adapters.db.tables import Action, Target, TargetEvent, Tenant
 from update_manager.application.actions import one_of
+from update_manager.domain import deliveries
 from update_manager.domain.texts import storable
 
 KINDS: Final = frozenset({"presence", "telemetry", "phase", "progress", "trace"})
@@ -23,9 +24,9 @@ MAX_TELEMETRY: Final = 64
 # History is bounded: the newest trace lines of a device, and the newest other lines of each of its actions and of none.
 TRACES_KEPT: Final = 500
 LINES_KEPT: Final = 200
-# Beyond this a JSON number is no exact integer any more, and a sum of a fleet's would not fit a bigint.
-MAX_NUMBER: Final = 2**48
-NUMBERS: Final = ("offset", "size", "bytesOnAir", "repeatedBytes", "restarts", "rateBytesPerSecond")
+# The custom object "Updraft Image" (docs/contracts.md): the image that runs, and the deltas that are taken.
+RUNNING_IMAGE: Final = "/26250/0/0"
+DELTA_FORMATS: Final = "/26250/0/3"
 WRITTEN: Final = (
     "id",
     "presence_state",
@@ -35,9 +36,10 @@ WRITTEN: Final = (
     "lwm2m_version",
     "address",
     "telemetry",
+    "image_sha256",
+    "delta_formats",
     "last_modified_at",
 )
-NEVER_BACK: Final = ("offset", "bytesOnAir", "repeatedBytes", "restarts")
 
 
 class Malformed(ValueError):
@@ -64,11 +66,6 @@ def _moment(millis: Any) -> datetime:
     return datetime.fromtimestamp(int(millis) / 1000, UTC)
 
 
-def _number(value: Any) -> int | None:
-    """A count a device may name; None for anything else (True is no number)."""
-    return value if type(value) is int and 0 <= value < MAX_NUMBER else None
-
-
 @dataclass
 class _Batch:
     """What a batch of events is applied to, and the lines of history it adds."""
@@ -81,7 +78,7 @@ class _Batch:
 
     def own_action(self, target: Target, event: dict[str, Any]) -> Action | None:
         """The action the event speaks of, if it is this device's."""
-        action = self.actions.get(_number(event.get("actionId")) or 0)
+        action = self.actions.get(deliveries.number(event.get("actionId")) or 0)
         return action if action is not None and action.target_id == target.id else None
 
     def line(
@@ -133,7 +130,7 @@ async def _load(session: AsyncSession, events: list[dict[str, Any]]) -> _Batch:
         .with_for_update(of=Target, key_share=True)
     )
     targets = {(tenant, target.controller_id): target for tenant, target in rows}
-    numbers = {_number(event.get("actionId")) for event in events} - {None}
+    numbers = {deliveries.number(event.get("actionId")) for event in events} - {None}
     wanted = one_of(Action.id, sorted(number for number in numbers if number is not None))
     mine = one_of(Action.target_id, sorted(target.id for target in targets.values()))
     actions = await session.scalars(select(Action).where(wanted, mine).with_for_update(key_share=True))
@@ -148,7 +145,7 @@ def _presence(batch: _Batch, target: Target, event: dict[str, Any]) -> None:
     state = "offline" if event.get("state") == "offline" else "online"
     if target.presence_state != state:
         batch.line(target, event, "presence", "came online" if state == "online" else "went offline")
-    expected = _number(event.get("expectedBy"))
+    expected = deliveries.number(event.get("expectedBy"))
     target.presence_state, target.last_seen_at = state, event["at"]
     target.expected_by = None if expected is None or expected > 253402300799999 else _moment(expected)
     target.queue_mode = bool(event.get("queueMode"))
@@ -174,6 +171,18 @@ def _telemetry(batch: _Batch, target: Target, event: dict[str, Any]) -> None:
     old, new = before.get("/3/0/3"), told.get("/3/0/3")
     if new and old and new != old:
         batch.line(target, event, "firmware", f"firmware changed from {old} to {new}")
+        # Another version is another image, whose hash comes when the device is read next.
+        target.image_sha256, target.delta_formats = None, 0
+    _image(target, told)
+
+
+def _image(target: Target, told: dict[str, str]) -> None:
+    """What the device runs and takes, out of its telemetry; what makes no sense is nothing."""
+    if RUNNING_IMAGE in told:
+        target.image_sha256 = deliveries.sha256(told[RUNNING_IMAGE])
+    if (formats := told.get(DELTA_FORMATS)) is not None:
+        known = formats.isascii() and formats.isdecimal() and len(formats) < 10
+        target.delta_formats = int(formats) if known else 0
 
 
 def _phase(batch: _Batch, target: Target, event: dict[str, Any]) -> None:
@@ -184,9 +193,10 @@ def _phase(batch: _Batch, target: Target, event: dict[str, Any]) -> None:
     details: dict[str, Any] = {"phase": phase}
     for name in ("state", "result", "cause"):
         if (value := event.get(name)) is not None:
-            details[name] = value if _number(value) is not None else storable(value, 64)
+            details[name] = value if deliveries.number(value) is not None else storable(value, 64)
     if batch.line(target, event, "phase", text, action.id, details):
         action.phase = phase
+        action.delivery = deliveries.offered(action.delivery, event.get("delivery"))
         if phase == "downloaded" and action.download and (size := action.download.get("size")):
             # The device says so; a proxy that died may have kept the last second to itself.
             action.download = {**action.download, "offset": size, "percent": 100}
@@ -198,15 +208,7 @@ def _progress(batch: _Batch, target: Target, event: dict[str, Any]) -> None:
     action = batch.own_action(target, event)
     if action is None:
         return
-    told = {name: value for name in NUMBERS if (value := _number(event.get(name))) is not None}
-    before = action.download or {}
-    if told.get("size") != before.get("size", told.get("size")):
-        before = {}
-    # Reports may overtake each other; a download never goes backwards on the screen.
-    merged = {**told, **{name: max(told.get(name, 0), before.get(name, 0)) for name in NEVER_BACK}}
-    size = merged.get("size") or 0
-    merged["percent"] = min(100, merged["offset"] * 100 // size) if size else 0
-    action.download = merged
+    action.download = deliveries.sent(action.download, action.delivery, event)
 
 
 def _trace(batch: _Batch, target: Target, event: dict[str, Any]) -> None:

@@ -1,5 +1,6 @@
 """The image inspector: what an uploaded file is, and whether a product may run it. Pure but for the cryptography."""
 
+import hashlib
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, Final
@@ -13,9 +14,10 @@ SHOWN_BYTES: Final = 64
 
 @dataclass(frozen=True, slots=True)
 class Inspected:
-    """A good image. `facts` and `tlvs` are plain JSON values for the API."""
+    """A good image. `facts` and `tlvs` are plain JSON values for the API; `image_sha256` is without padding."""
 
     version: str
+    image_sha256: str
     facts: dict[str, Any]
     tlvs: list[dict[str, Any]]
 
@@ -82,4 +84,4 @@ def inspect(data: bytes, keys: Sequence[PublicKey], product: str, max_bytes: int
         }
         for tlv in image.tlvs
     ]
-    return Inspected(str(header.version), facts, tlvs)
+    return Inspected(str(header.version), hashlib.sha256(data[: image.total_size]).hexdigest(), facts, tlvs)

@@ -15,6 +15,7 @@ from update_manager.entrypoints.dependencies import Parts, PartsDep, require_ope
 from update_manager.entrypoints.manners import Manners
 from update_manager.entrypoints.mgmt import (
     actions,
+    deltas,
     distribution_sets,
     filters,
     overview,
@@ -31,6 +32,7 @@ from update_manager.settings import UpdateManagerSettings
 
 GUARDED = (
     actions,
+    deltas,
     distribution_sets,
     filters,
     overview,

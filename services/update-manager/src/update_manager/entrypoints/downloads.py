@@ -3,6 +3,8 @@
 import re
 import secrets
 from collections.abc import AsyncIterator
+from dataclasses import dataclass
+from datetime import datetime
 from email.utils import format_datetime
 from pathlib import Path
 from typing import Final
@@ -23,17 +25,33 @@ _SPEC: Final = re.compile(r"(\d*)-(\d*)", re.ASCII)
 Span = tuple[int, int]
 
 
-def serve(request: Request, artifact: Artifact, path: Path) -> Response:
+@dataclass(frozen=True, slots=True)
+class Stored:
+    """What is served: `tag` changes with the bytes, `size` in bytes."""
+
+    filename: str
+    size: int
+    tag: str
+    since: datetime
+    path: Path
+
+
+def stored_artifact(artifact: Artifact, path: Path) -> Stored:
+    """An artifact whose bytes lie at `path`."""
+    return Stored(artifact.filename, artifact.size, artifact.sha1, artifact.created_at, path)
+
+
+def serve(request: Request, stored: Stored) -> Response:
     """Answer a GET or HEAD; a blob that is gone is reported (410), never served wrong."""
-    size = artifact.size
+    size, path = stored.size, stored.path
     if not path.is_file() or path.stat().st_size != size:
-        raise ArtifactBinaryMissing(f"the bytes of {artifact.filename} are missing from the artifact store")
-    etag = f'"{artifact.sha1}"'
+        raise ArtifactBinaryMissing(f"the bytes of {stored.filename} are missing from the artifact store")
+    etag = f'"{stored.tag}"'
     headers = {
         "ETag": etag,
         "Accept-Ranges": "bytes",
-        "Last-Modified": format_datetime(artifact.created_at, usegmt=True),
-        "Content-Disposition": f"attachment;filename*=UTF-8''{quote(artifact.filename)}",
+        "Last-Modified": format_datetime(stored.since, usegmt=True),
+        "Content-Disposition": f"attachment;filename*=UTF-8''{quote(stored.filename)}",
         "X-Content-Type-Options": "nosniff",
     }
     match, none_match = request.headers.get("if-match"), request.headers.get("if-none-match")

@@ -7,7 +7,7 @@ from urllib.parse import quote
 
 from pydantic import BaseModel, BeforeValidator, Field
 
-from update_manager.adapters.db.tables import Action, Artifact, SoftwareModule, SoftwareModuleType
+from update_manager.adapters.db.tables import Action, Artifact, Delta, SoftwareModule, SoftwareModuleType
 from update_manager.domain.actions import EXECUTIONS, FINISHED_WORDS
 from update_manager.domain.texts import storable
 
@@ -127,12 +127,35 @@ def deployment(
 
 
 def artifact(base: str, one: Artifact) -> dict[str, Any]:
-    """An artifact with its links; `download` is offered too when the request came by HTTPS."""
-    href = f"{base}/softwaremodules/{one.software_module_id}/artifacts/{quote(one.filename)}"
+    """An artifact with its links: by HTTPS when the request came by it; `delta` for images, where one may be asked for.
+
+    `delta` is an extension: a device that does not know the link does not see it.
+    """
+    href = _href(base, one)
     rel = ("download", "md5sum") if base.startswith("https:") else ("download-http", "md5sum-http")
+    links = {rel[0]: {"href": href}, rel[1]: {"href": f"{href}.MD5SUM"}}
+    if one.image_sha256 is not None:
+        links["delta"] = {"href": f"{href}/delta"}
     return {
         "filename": one.filename,
         "hashes": {"sha1": one.sha1, "md5": one.md5, "sha256": one.sha256},
         "size": one.size,
-        "_links": {rel[0]: {"href": href}, rel[1]: {"href": f"{href}.MD5SUM"}},
+        "_links": links,
     }
+
+
+def delta(base: str, one: Artifact, ready: Delta) -> dict[str, Any]:
+    """A delta to an artifact, with its link: what it starts from, its bytes, the full image's size beside its own."""
+    rel = "download" if base.startswith("https:") else "download-http"
+    return {
+        "from": ready.from_sha256,
+        "sha256": ready.sha256,
+        "size": ready.size,
+        "format": ready.format,
+        "fullSize": one.size,
+        "_links": {rel: {"href": f"{_href(base, one)}/delta/{ready.sha256}"}},
+    }
+
+
+def _href(base: str, one: Artifact) -> str:
+    return f"{base}/softwaremodules/{one.software_module_id}/artifacts/{quote(one.filename)}"

@@ -6,6 +6,7 @@ from contextlib import asynccontextmanager
 from typing import Annotated, Any
 
 from fastapi import APIRouter, Query, Request, Response
+from fastapi.responses import JSONResponse
 from sqlalchemy import delete, func, select
 from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.ext.asyncio import AsyncSession
@@ -13,6 +14,7 @@ from sqlalchemy.ext.asyncio import AsyncSession
 from update_manager.adapters.db.tables import (
     Action,
     Artifact,
+    Delta,
     SoftwareModule,
     SoftwareModuleType,
     Target,
@@ -20,9 +22,10 @@ from update_manager.adapters.db.tables import (
     TargetType,
     distribution_set_module,
 )
-from update_manager.application import actions
+from update_manager.application import actions, deltas
 from update_manager.application.products import NAMING_ATTRIBUTES
 from update_manager.domain.actions import Status
+from update_manager.domain.deltas import KNOWN_FORMATS, DeltaStatus
 from update_manager.domain.texts import storable
 from update_manager.entrypoints import downloads
 from update_manager.entrypoints.ddi import messages
@@ -35,6 +38,8 @@ router = APIRouter(prefix="/{tenant}/controller/v1/{controller_id}", tags=["DDI"
 MAX_ATTRIBUTES = 100
 MAX_ATTRIBUTE = 128
 MAX_HISTORY = 100
+# When somebody who was told that a delta is being built may ask again; most are made in less.
+RETRY_SECONDS = 1
 History = Annotated[int, Query(alias="actionHistory", ge=-1)]
 
 
@@ -264,6 +269,55 @@ async def list_artifacts(
         return [messages.artifact(base, one) for one in rows]
 
 
+@router.get("/softwaremodules/{module_id}/artifacts/{filename}/delta", responses={202: {"description": "being built"}})
+async def find_delta(
+    request: Request,
+    tenant: str,
+    controller_id: str,
+    module_id: int,
+    filename: str,
+    parts: PartsDep,
+    base: Annotated[str, Query(alias="from", pattern="^[0-9a-f]{64}$")],
+    formats: Annotated[int, Query(ge=1)] = KNOWN_FORMATS,
+) -> Response:
+    """A delta from the image with hash `from` to this artifact, packed in one of `formats` (the mask of /26250/0/3).
+
+    202 with Retry-After while it is being built; 404 when there is none, or none that is worth it.
+    """
+    async with _device(request, parts, tenant, controller_id) as (session, target):
+        artifact = await _artifact(session, target, module_id, filename)
+        found = await deltas.ask(session, artifact, base, formats, deltas.limits_of(parts.settings))
+    if found is None:
+        raise NotFound("there is no delta from that image that is worth it; take the artifact itself")
+    if found.status == DeltaStatus.WANTED:
+        return Response(status_code=202, headers={"Retry-After": str(RETRY_SECONDS)})
+    return JSONResponse(messages.delta(_base(request, tenant, controller_id), artifact, found))
+
+
+@router.head("/softwaremodules/{module_id}/artifacts/{filename}/delta/{sha256}", include_in_schema=False)
+@router.get("/softwaremodules/{module_id}/artifacts/{filename}/delta/{sha256}")
+async def download_delta(
+    request: Request, tenant: str, controller_id: str, module_id: int, filename: str, sha256: str, parts: PartsDep
+) -> Response:
+    """The bytes of a delta, whole or in part."""
+    async with _device(request, parts, tenant, controller_id) as (session, target):
+        artifact = await _artifact(session, target, module_id, filename)
+        found = await session.scalar(
+            select(Delta).where(
+                Delta.tenant_id == target.tenant_id,
+                Delta.to_sha256 == artifact.image_sha256,
+                Delta.sha256 == sha256,
+                Delta.status == DeltaStatus.READY,
+            )
+        )
+    if found is None or found.size is None:
+        raise NotFound("there is no such delta to this artifact")
+    name = f"{artifact.filename}.udelta"
+    return downloads.serve(
+        request, downloads.Stored(name, found.size, sha256, found.judged_at, parts.store.path(sha256))
+    )
+
+
 @router.head("/softwaremodules/{module_id}/artifacts/{filename:path}", include_in_schema=False)
 @router.get("/softwaremodules/{module_id}/artifacts/{filename:path}")
 async def download(
@@ -275,4 +329,4 @@ async def download(
         artifact = await _artifact(session, target, module_id, filename.removesuffix(".MD5SUM"))
     if wants_sum:
         return Response(f"{artifact.md5}  {artifact.filename}", media_type="text/plain")
-    return downloads.serve(request, artifact, parts.store.path(artifact.sha256))
+    return downloads.serve(request, downloads.stored_artifact(artifact, parts.store.path(artifact.sha256)))

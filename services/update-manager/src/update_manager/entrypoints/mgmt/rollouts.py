@@ -12,7 +12,7 @@ from sqlalchemy.ext.asyncio import AsyncSession
 
 from update_manager.adapters.db import rsql_sql
 from update_manager.adapters.db import tables as t
-from update_manager.application import progress, releases, rollouts
+from update_manager.application import deltas, progress, releases, rollouts
 from update_manager.application.principal import Principal, audit
 from update_manager.domain.rollouts import RolloutStatus
 from update_manager.entrypoints.dependencies import Operator, PageDep, Parts, PartsDep, listing, require_operator
@@ -91,7 +91,7 @@ async def create_rollout(who: Operator, parts: PartsDep, body: RolloutBody) -> d
     """Create a rollout; it waits in `ready` for its start, unless `startAt` says when."""
     async with parts.database.write() as session:
         await releases.freeze(session, who, body.set_id)
-        row = await rollouts.create(session, who, body.plan())
+        row = await rollouts.create(session, who, body.plan(), deltas.limits_of(parts.settings))
         audit(session, who, "create", "rollout", row.id, row.name)
         return await _shape(session, row)
 
@@ -100,7 +100,7 @@ async def create_rollout(who: Operator, parts: PartsDep, body: RolloutBody) -> d
 async def preview(who: Operator, parts: PartsDep, body: RolloutBody) -> dict[str, Any]:
     """Who would get it, who would not and why, and what goes on air; nothing is created."""
     async with parts.database.read() as session:
-        return await rollouts.preview(session, who, body.plan())
+        return await rollouts.preview(session, who, body.plan(), deltas.limits_of(parts.settings))
 
 
 @router.get("/{identifier}")
@@ -138,7 +138,7 @@ async def delete_rollout(who: Operator, parts: PartsDep, identifier: int) -> Res
 
 async def _move(parts: Parts, who: Principal, identifier: int, to: RolloutStatus, verb: str) -> Response:
     async with parts.database.write() as session:
-        row = await rollouts.move(session, who, identifier, to, verb)
+        row = await rollouts.move(session, who, identifier, to, verb, deltas.limits_of(parts.settings))
         audit(session, who, verb, "rollout", identifier, row.name)
     return Response(status_code=204)
 
@@ -246,7 +246,7 @@ async def _progress(parts: Parts, who: Principal, identifier: int) -> dict[str, 
     async with parts.database.read() as session:
         row = await rollouts.find(session, who, identifier)
         release = await session.get_one(t.DistributionSet, row.distribution_set_id)
-        shown = await progress.of_rollout(session, row, release)
+        shown = await progress.of_rollout(session, row, release, deltas.limits_of(parts.settings))
         return {"rollout": await _shape(session, row), **shown}
 
 

@@ -255,7 +255,8 @@ async def upload(
                 raise ChecksumMismatch(algorithm, expected, found)
         async with parts.database.write() as session:
             module = await _find_open(session, who, identifier)
-            judged = await releases.judge(session, who, received) if module.type.key == releases.FIRMWARE else None
+            is_image = module.type.key == releases.FIRMWARE
+            judged = await releases.judge(session, who, received) if is_image else {}
             mine = {"tenant_id": who.tenant_id, "created_by": who.username, "last_modified_by": who.username}
             row = t.Artifact(
                 **mine,
@@ -265,7 +266,7 @@ async def upload(
                 sha256=received.sha256,
                 sha1=received.sha1,
                 md5=received.md5,
-                image_facts=judged,
+                **judged,
             )
             session.add(row)
             try:
@@ -275,7 +276,7 @@ async def upload(
             count = select(func.count()).where(t.Artifact.software_module_id == module.id)
             if (await session.scalar(count) or 0) > MAX_ARTIFACTS:
                 raise QuotaExceeded(f"a software module has at most {MAX_ARTIFACTS} artifacts")
-            if judged is not None:
+            if is_image:
                 link = t.distribution_set_module.c
                 await products.settle(
                     session, select(link.distribution_set_id).where(link.software_module_id == module.id)
@@ -307,7 +308,7 @@ async def download(request: Request, who: Operator, parts: PartsDep, identifier:
     """The bytes."""
     async with parts.database.read() as session:
         row = await _artifact(session, who, identifier, artifact_id)
-    return downloads.serve(request, row, parts.store.path(row.sha256))
+    return downloads.serve(request, downloads.stored_artifact(row, parts.store.path(row.sha256)))
 
 
 @router.delete("/softwaremodules/{identifier}/artifacts/{artifact_id}", status_code=204)

@@ -99,6 +99,7 @@ def _attempt(
             for event in phases
         ],
         "download": action.download,
+        "delivery": action.delivery,
         "log": [
             {
                 "at": millis(line.at),

@@ -14,12 +14,14 @@ from sqlalchemy.exc import TimeoutError as PoolTimeout
 from update_manager.adapters.db.session import Database
 from update_manager.application import hints
 from update_manager.application.rollout_engine import step_one
+from update_manager.entrypoints.worker.delta_builder import DeltaBuilder
 from update_manager.settings import UpdateManagerSettings
 
 logger = logging.getLogger(__name__)
 
 STEP_ROLLOUTS: Final = "update_manager.step_rollouts"
 SWEEP: Final = "update_manager.sweep"
+BUILD_DELTAS: Final = "update_manager.build_deltas"
 QUEUE: Final = "updraft"
 # One task gives way to the next doorbell after this many steps, so that a huge rollout starves nobody.
 STEPS_PER_RING: Final = 200
@@ -47,6 +49,11 @@ def create_celery(settings: UpdateManagerSettings) -> Celery:
         beat_schedule={
             "step": {
                 "task": STEP_ROLLOUTS,
+                "schedule": settings.engine_tick_seconds,
+                "options": {"expires": max(5.0, settings.engine_tick_seconds * 3)},
+            },
+            "deltas": {
+                "task": BUILD_DELTAS,
                 "schedule": settings.engine_tick_seconds,
                 "options": {"expires": max(5.0, settings.engine_tick_seconds * 3)},
             },
@@ -107,7 +114,7 @@ class Engine:
         return len(names)
 
 
-def register_tasks(app: Celery, settings: UpdateManagerSettings) -> None:
+def register_tasks(app: Celery, settings: UpdateManagerSettings, builder: DeltaBuilder) -> None:
     """Bind the doorbells."""
     engine = Engine(settings)
 
@@ -117,4 +124,9 @@ def register_tasks(app: Celery, settings: UpdateManagerSettings) -> None:
 
     @app.task(name=SWEEP)  # type: ignore[untyped-decorator]
     def sweep() -> int:
+        builder.ring_to_tidy()
         return engine.sweep()
+
+    @app.task(name=BUILD_DELTAS)  # type: ignore[untyped-decorator]
+    def build_deltas() -> None:
+        builder.ring()

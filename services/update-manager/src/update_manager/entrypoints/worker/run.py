@@ -1,4 +1,4 @@
-"""The worker and beat processes. A worker also follows the uplink stream, in a thread of its own."""
+"""The worker and beat processes. A worker also follows the uplink stream and makes deltas, in threads."""
 
 import asyncio
 import logging
@@ -8,6 +8,7 @@ import time
 from pathlib import Path
 
 from update_manager.entrypoints.worker.celery_app import create_celery, register_tasks
+from update_manager.entrypoints.worker.delta_builder import DeltaBuilder
 from update_manager.entrypoints.worker.heartbeat import Role, beat_heart
 from update_manager.entrypoints.worker.uplink_consumer import follow
 from update_manager.settings import UpdateManagerSettings
@@ -18,7 +19,9 @@ logger = logging.getLogger(__name__)
 def run_worker(settings: UpdateManagerSettings) -> None:
     """Take rings one at a time; scale by running more workers."""
     app = create_celery(settings)
-    register_tasks(app, settings)
+    builder = DeltaBuilder(settings)
+    register_tasks(app, settings, builder)
+    threading.Thread(target=builder.run, daemon=True, name="deltas").start()
     threading.Thread(target=_follow_uplink, args=(settings,), daemon=True, name="uplink").start()
     _start_heart(settings, "worker")
     app.worker_main(["worker", "--pool=solo", "--without-gossip", "--without-mingle", "--loglevel=WARNING"])

@@ -1,6 +1,7 @@
 """Every table of the update manager, in hawkBit's words."""
 
 from update_manager.adapters.db.tables.base import Base, Tenant
+from update_manager.adapters.db.tables.deltas import Delta
 from update_manager.adapters.db.tables.identity import ApiToken, AuditEntry, User
 from update_manager.adapters.db.tables.rollouts import (
     Action,
@@ -39,6 +40,7 @@ __all__ = [
     "Artifact",
     "AuditEntry",
     "Base",
+    "Delta",
     "DistributionSet",
     "DistributionSetType",
     "Rollout",

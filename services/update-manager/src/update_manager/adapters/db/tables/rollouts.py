@@ -156,6 +156,8 @@ class Action(TenantOwned, Audited, Base):
     cause: Mapped[str | None] = mapped_column(String(64))
     cause_text: Mapped[str | None] = mapped_column(Text)
     download: Mapped[dict[str, Any] | None] = mapped_column(JSONB)
+    # How the image was offered last, and the delta that was tried (docs/contracts.md, `delivery`).
+    delivery: Mapped[dict[str, Any] | None] = mapped_column(JSONB)
     target: Mapped[Target] = relationship(lazy="raise")
     distribution_set: Mapped[DistributionSet] = relationship(lazy="raise")
     rollout: Mapped[Rollout | None] = relationship(lazy="raise")

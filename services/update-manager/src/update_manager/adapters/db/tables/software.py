@@ -116,6 +116,8 @@ class Artifact(TenantOwned, Audited, Base):
     md5: Mapped[str] = mapped_column(String(32))
     # What the image inspector read (version, security counter, hashes, TLVs); null for files that are no image.
     image_facts: Mapped[dict[str, Any] | None] = mapped_column(JSONB)
+    # SHA-256 of an image without its padding: what a device that runs it reports. Null for files that are no image.
+    image_sha256: Mapped[str | None] = mapped_column(String(64), index=True)
     module: Mapped[SoftwareModule] = relationship(lazy="raise", back_populates="artifacts")
 
 

@@ -14,6 +14,7 @@ from sqlalchemy import (
     Table,
     Text,
     UniqueConstraint,
+    text,
 )
 from sqlalchemy.dialects.postgresql import JSONB
 from sqlalchemy.orm import Mapped, mapped_column, relationship
@@ -75,6 +76,13 @@ class Target(TenantOwned, Audited, Base):
         Index("ix_target_tenant_status", "tenant_id", "update_status"),
         Index("ix_target_assigned", "assigned_distribution_set_id"),
         Index("ix_target_installed", "installed_distribution_set_id"),
+        Index(
+            "ix_target_image",
+            "tenant_id",
+            "image_sha256",
+            "delta_formats",
+            postgresql_where=text("image_sha256 IS NOT NULL"),
+        ),
     )
 
     controller_id: Mapped[str] = mapped_column(String(256))
@@ -97,6 +105,9 @@ class Target(TenantOwned, Audited, Base):
     queue_mode: Mapped[bool] = mapped_column(Boolean, default=False)
     lwm2m_version: Mapped[str | None] = mapped_column(String(16))
     telemetry: Mapped[dict[str, str]] = mapped_column(JSONB, default=dict, server_default="{}")
+    # The image it says it runs (/26250/0/0, hex), the deltas it takes (/26250/0/3, mask of firmware_delta.Compression).
+    image_sha256: Mapped[str | None] = mapped_column(String(64))
+    delta_formats: Mapped[int] = mapped_column(Integer, default=0, server_default="0")
     target_type: Mapped[TargetType | None] = relationship(lazy="raise")
     tags: Mapped[list["TargetTag"]] = relationship(secondary=target_tag_assignment, lazy="raise")
 
