@@ -6,10 +6,11 @@ from pathlib import Path
 from typing import Final
 
 from mcuboot_image import HEADER_BYTES, Image, PublicKey, Version
+from softdevice.boot_config import BootConfig
 from softdevice.bootloader import BootOutcome, boot, swap_type
 from softdevice.flash import SECTOR_BYTES, FileStorage, Flash, FlashError, Storage
 from softdevice.trailer import SwapType, Trailer, confirm, is_confirmed, request_upgrade
-from softdevice.validation import BootConfig, header_at, is_trusted, max_image_bytes, read_image
+from softdevice.validation import header_at, is_trusted, max_image_bytes, read_image
 
 # The slots of Zephyr's nRF52840 DK: 118 sectors each.
 SLOT_SECTORS: Final = 118
@@ -99,9 +100,8 @@ class Board:
     def last_swap(self) -> SwapType:
         """The swap that put the running image where it is; NONE for a factory image."""
         state = self.primary_trailer.read()
-        if state.copy_done != "set" or state.swap_type not in SwapType._value2member_map_:
-            return SwapType.NONE
-        return SwapType(state.swap_type)
+        kind = state.swap_type if state.copy_done == "set" else None
+        return SwapType(kind) if kind is not None and kind in SwapType._value2member_map_ else SwapType.NONE
 
     def self_test(self) -> bool:
         """What a new image does before it confirms itself: hash and signature of the flash it runs from."""

@@ -3,7 +3,8 @@
 A write must be aligned to the write unit and may touch erased units only (no bit is programmed twice); an erase covers
 whole sectors. Every write and erase counts as one operation, is told to `observer`, and may be the one during which
 the power goes: `cut` names it by number. A torn write leaves a prefix of its units, a torn erase a prefix or suffix of
-its bytes; a single unit is never torn. This is the model the recorded vectors of MCUboot's bootutil use.
+its bytes; a single unit is never torn. This is the model the recorded vectors of MCUboot's bootutil use. Boards with
+hardware rollback protection keep a counter per image beside the flash; setting one is an operation like the others.
 """
 
 import os
@@ -37,7 +38,8 @@ class Cut:
 
 @dataclass(frozen=True, slots=True)
 class Operation:
-    """What was done: `kind` is `W` write, `E` erase or `R` rejected write; offsets and lengths in bytes."""
+    """What was done: `kind` is `W` write, `E` erase, `R` rejected write; offsets and lengths in bytes. `C` is a counter
+    set: `offset` is then the image and `length` the value, `area` is empty."""
 
     kind: str
     area: str
@@ -139,7 +141,7 @@ class Area:
 
     def is_erased(self, data: bytes) -> bool:
         """Whether these bytes look like erased flash."""
-        return data == bytes([self.flash.erased_value]) * len(data)
+        return data.count(self.flash.erased_value) == len(data)
 
     def content(self) -> bytes:
         """The whole area."""
@@ -151,7 +153,10 @@ class Area:
 
 
 class Flash:
-    """All areas on one storage, in order; `areas` are (name, sector size in bytes, number of sectors)."""
+    """All areas on one storage, in order; `areas` are (name, sector size in bytes, number of sectors).
+
+    `counters` are the values of the hardware rollback counters, one per image.
+    """
 
     def __init__(
         self,
@@ -160,7 +165,9 @@ class Flash:
         write_align: int = 4,
         erased_value: int = ERASED,
         storage: Storage | None = None,
+        counters: tuple[int, ...] = (),
     ) -> None:
+        self.counters = list(counters)
         self.write_align = write_align
         self.erased_value = erased_value
         self.areas: dict[str, Area] = {}
@@ -200,6 +207,16 @@ class Flash:
             raise PowerCut
         self.storage.write(at, blank * length)
         self._tell("E", area, offset, length, b"")
+
+    def set_counter(self, image: int, value: int) -> None:
+        """One operation: the hardware counter of `image` becomes `value`; raises PowerCut when the power goes."""
+        cut = self._next_operation()
+        if cut is None or cut.applied:
+            self.counters[image] = value
+        if cut is not None:
+            raise PowerCut
+        if self.observer is not None:
+            self.observer(Operation("C", "", image, value))
 
     def _next_operation(self) -> Cut | None:
         self.operations += 1

@@ -133,12 +133,21 @@ def parse_header(data: bytes) -> Header:
     """Read the first 32 bytes; raises DecodeError when they are no MCUboot header."""
     if len(data) < HEADER_BYTES:
         raise DecodeError(f"an MCUboot header has {HEADER_BYTES} bytes, there are {len(data)}", len(data))
-    magic, load, header_size, protected, size, flags, major, minor, revision, build, _ = _HEADER.unpack_from(data)
+    magic, header = unpack_header(data)
     if magic != IMAGE_MAGIC:
         raise DecodeError(f"the magic number is {magic:#010x}, an MCUboot image starts with {IMAGE_MAGIC:#010x}", 0)
-    if header_size < HEADER_BYTES:
-        raise DecodeError(f"header size {header_size} is smaller than the header itself", 8)
-    return Header(load, header_size, protected, size, flags, Version(major, minor, revision, build))
+    if header.header_size < HEADER_BYTES:
+        raise DecodeError(f"header size {header.header_size} is smaller than the header itself", 8)
+    return header
+
+
+def unpack_header(data: bytes) -> tuple[int, Header]:
+    """Magic and fields of what stands where a header would be, be it one or not: a bootloader looks at both.
+
+    `data` holds at least 32 bytes.
+    """
+    magic, load, header_size, protected, size, flags, major, minor, revision, build, _ = _HEADER.unpack_from(data)
+    return magic, Header(load, header_size, protected, size, flags, Version(major, minor, revision, build))
 
 
 def parse(data: bytes) -> Image:
