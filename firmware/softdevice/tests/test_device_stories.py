@@ -2,9 +2,10 @@
 
 import asyncio
 import hashlib
+from pathlib import Path as FilePath
 
 import pytest
-from device_world import KEY, NEW, TEXT, VERSION, Make, download, offer, registered, state_is, until
+from device_world import KEY, NAME, NEW, TEXT, VERSION, Make, download, offer, registered, state_is, until
 from scripted_server import ScriptedServer
 
 from coap_wire import Code, Message, Type, decode_block
@@ -16,7 +17,9 @@ from softdevice.inspection import inspect_device
 from softdevice.options import Misbehaviour
 
 
-async def test_update_is_downloaded_tried_registered_and_confirmed(server: ScriptedServer, make: Make) -> None:
+async def test_update_is_downloaded_tried_registered_and_confirmed(
+    server: ScriptedServer, make: Make, tmp_path: FilePath
+) -> None:
     device = make()
     await download(server)
     assert await server.read(Path(5, 0, 7)) == "1.1.0+3"
@@ -27,7 +30,7 @@ async def test_update_is_downloaded_tried_registered_and_confirmed(server: Scrip
     await until(lambda: device.board.confirmed)
     await device.stop()
     assert server.deregistered == 1
-    found = inspect_device(device.ledger.path.parent)
+    found = inspect_device(tmp_path / NAME)
     assert (found["runningVersion"], found["confirmed"], found["secondaryVersion"]) == ("1.1.0+3", True, "1.0.0")
     assert (found["downloads"], found["installs"], found["restarts"]) == (1, 1, 0)
     assert found["imageSha256"] == hashlib.sha256(NEW).hexdigest()

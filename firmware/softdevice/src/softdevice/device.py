@@ -1,4 +1,4 @@
-"""One device from power-on to power-off: bootloader, firmware, reset, bootloader again; all on files in a folder."""
+"""One device from power-on to power-off: bootloader, firmware, reset, bootloader again."""
 
 import asyncio
 import logging
@@ -9,8 +9,10 @@ from mcuboot_image import PublicKey
 from softdevice.application import Application
 from softdevice.board import Board
 from softdevice.bootloader import BootAssertion
+from softdevice.flash import SECTOR_BYTES
 from softdevice.ledger import Ledger
 from softdevice.options import DeviceOptions
+from softdevice.overlay import OverlayStorage
 from softdevice.tally import Tally
 from softdevice.trailer import SwapType
 
@@ -20,25 +22,48 @@ LEDGER_FILE: Final = "device.json"
 
 
 class Device:
-    """A board with a name. Everything it must not forget is in `folder`."""
+    """A board with a name, and what it must not forget: flash and ledger, in files or in memory."""
 
-    def __init__(
-        self, name: str, folder: Path, options: DeviceOptions, keys: tuple[PublicKey, ...], tally: Tally | None = None
-    ) -> None:
-        folder.mkdir(parents=True, exist_ok=True)
+    __slots__ = ("_task", "application", "board", "ledger", "name", "options", "tally")
+
+    def __init__(self, name: str, board: Board, ledger: Ledger, options: DeviceOptions, tally: Tally) -> None:
         self.name = name
+        self.board = board
+        self.ledger = ledger
         self.options = options
-        self.tally = tally or Tally()
-        self.board = Board.on_file(folder / FLASH_FILE, keys, sectors=options.slot_sectors)
-        self.ledger = Ledger.load(folder / LEDGER_FILE, name)
+        self.tally = tally
         self.application: Application | None = None
         self._task: asyncio.Task[None] | None = None
 
-    def provision(self, image: bytes) -> None:
-        """Put the factory image into a blank board; a board that was used before keeps what it has."""
-        if self.board.is_blank():
-            self.board.provision(image)
-        self.ledger.save()
+    @classmethod
+    def on_file(
+        cls, name: str, folder: Path, image: bytes, keys: tuple[PublicKey, ...], options: DeviceOptions, tally: Tally
+    ) -> "Device":
+        """A device whose memory is `folder`; one that is new there leaves the factory with `image`."""
+        folder.mkdir(parents=True, exist_ok=True)
+        board = Board.on_file(folder / FLASH_FILE, keys, sectors=options.slot_sectors)
+        if board.is_blank():
+            board.provision(image)
+        ledger = Ledger.load(folder / LEDGER_FILE, name)
+        ledger.save()
+        return cls(name, board, ledger, options, tally)
+
+    @classmethod
+    def in_memory(
+        cls, name: str, image: bytes, keys: tuple[PublicKey, ...], options: DeviceOptions, tally: Tally
+    ) -> "Device":
+        """A device that is new and leaves nothing behind; it shares the bytes of `image` with all that have it."""
+        storage = OverlayStorage(2 * options.slot_sectors * SECTOR_BYTES, image)
+        board = Board(keys, sectors=options.slot_sectors, storage=storage)
+        if len(image) > board.max_image_bytes:
+            raise ValueError(f"an image of {len(image)} bytes does not fit a slot of {board.max_image_bytes}")
+        return cls(name, board, Ledger(None, name), options, tally)
+
+    @property
+    def is_registered(self) -> bool:
+        """Whether it runs, and the server's last word was a yes."""
+        registration = self.application.registration if self.application is not None else None
+        return registration is not None and registration.is_registered
 
     def start(self) -> None:
         """Switch on."""

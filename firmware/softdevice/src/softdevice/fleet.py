@@ -1,6 +1,7 @@
 """Many devices in one process: makes them, starts them staggered, stops them, and finds them again in their folder."""
 
 import asyncio
+import functools
 import re
 import resource
 from collections.abc import Mapping
@@ -12,6 +13,8 @@ from typing import Final
 from mcuboot_image import PublicKey
 from softdevice.device import Device
 from softdevice.options import DeviceOptions, Misbehaviour
+from softdevice.profiles import Profile
+from softdevice.tally import Tally
 
 # A name is a folder, a query item and a word in a log line.
 _NAME: Final = re.compile(r"[A-Za-z0-9][A-Za-z0-9._:-]{0,63}")
@@ -25,19 +28,21 @@ def device_names(count: int, prefix: str = "softdevice-") -> tuple[str, ...]:
 class Fleet:
     """Devices with one set of options; `misbehaviours` adds vices by device name.
 
-    Folders are `directory/NAME`. A device found there goes on with its flash; a new one gets `image`. Raises
-    ValueError for a name that is none, and for a vice of a device that does not exist.
+    Folders are `directory/NAME`. A device found there goes on with its flash; a new one gets `image`. Without a
+    directory all devices are new, and in memory only. `profiles` are those of the devices in order, when they differ.
+    Raises ValueError for a name that is none, and for a vice of a device that does not exist.
     """
 
     def __init__(
         self,
         names: tuple[str, ...],
-        directory: Path,
+        directory: Path | None,
         options: DeviceOptions,
         *,
         image: bytes,
         keys: tuple[PublicKey, ...],
         misbehaviours: Mapping[str, frozenset[Misbehaviour]] | None = None,
+        profiles: tuple[Profile, ...] = (),
         stagger_seconds: float = 0.01,
     ) -> None:
         vices = dict(misbehaviours or {})
@@ -46,16 +51,29 @@ class Fleet:
                 raise ValueError(f"{name!r} is no endpoint name: letters, digits and .:_- up to 64")
         if unknown := sorted(set(vices) - set(names)):
             raise ValueError(f"no device is called {', '.join(unknown)}; names are {names[0]} to {names[-1]}")
+        self.tally = Tally()
         self.devices: dict[str, Device] = {}
-        for name in names:
-            own = replace(options, misbehaviours=options.misbehaviours | vices.get(name, frozenset()))
-            device = Device(name, directory / name, own, keys)
-            device.provision(image)
-            self.devices[name] = device
+
+        @functools.cache
+        def own(profile: Profile, vices: frozenset[Misbehaviour]) -> DeviceOptions:
+            # One object for all devices that are alike.
+            return replace(options, profile=profile, misbehaviours=options.misbehaviours | vices)
+
+        for name, profile in zip(names, profiles or (options.profile,) * len(names), strict=True):
+            its = own(profile, vices.get(name, frozenset()))
+            if directory is None:
+                self.devices[name] = Device.in_memory(name, image, keys, its, self.tally)
+            else:
+                self.devices[name] = Device.on_file(name, directory / name, image, keys, its, self.tally)
         self._stagger = stagger_seconds
 
     def __getitem__(self, name: str) -> Device:
         return self.devices[name]
+
+    @property
+    def registered(self) -> int:
+        """How many are registered now."""
+        return sum(device.is_registered for device in self.devices.values())
 
     async def start(self) -> None:
         """Switch all on, one after the other."""

@@ -24,7 +24,7 @@ class Ledger:
     `restarts` counts requests for block 0 of something that had already been fetched in part.
     """
 
-    path: Path
+    path: Path | None
     endpoint: str
     boots: int = 0
     downloads: int = 0
@@ -64,8 +64,10 @@ class Ledger:
     def save(self) -> None:
         """Write the file with one call to the system, at one length: a killed process leaves the old or the new one.
 
-        This happens after each block, hence no second file and no rename.
+        This happens after each block, hence no second file and no rename. Without a path nothing is written.
         """
+        if self.path is None:
+            return
         content = {name: getattr(self, name) for name in _COUNTERS} | {
             "endpoint": self.endpoint,
             "rebooted_mid_download": self.rebooted_mid_download,

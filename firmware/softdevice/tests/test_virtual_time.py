@@ -1,0 +1,127 @@
+"""A fleet and its server in one process, in virtual time: a week with outages in seconds, and twice the same week."""
+
+import asyncio
+import json
+from dataclasses import replace
+from typing import Any
+
+import pytest
+from device_world import KEY, NEW, OLD
+from scripted_server import ScriptedServer
+
+from coap_wire import Code
+from lwm2m.firmware import PACKAGE_URI, STATE, UPDATE
+from softdevice import virtual_time
+from softdevice.coap_endpoint import Transmission
+from softdevice.fleet import Fleet, device_names
+from softdevice.link import LinkProfile
+from softdevice.options import DeviceOptions
+from softdevice.profiles import PROFILES, mixed
+from softdevice.registrar import Registrar
+from softdevice.report import fleet_report
+
+HOUR, DAY, WEEK = 3600.0, 24 * 3600.0, 7 * 24 * 3600.0
+OPTIONS = DeviceOptions(
+    server=("server", 5683),
+    lifetime_seconds=4 * 3600,
+    report_seconds=24 * HOUR,
+    wake_seconds=2 * HOUR,
+    slot_sectors=8,
+    seed=1,
+    wall_clock=lambda: 1_800_000_000.0,
+    link=LinkProfile(
+        delay=0.1, jitter=0.4, loss=0.05, duplication=0.01, outage=1800, outage_every=24 * HOUR, rebinding=300
+    ),
+)
+
+
+def life(
+    options: DeviceOptions, seconds: float, restart_at: float | None = None
+) -> tuple[dict[str, int], dict[str, Any]]:
+    """What server and fleet report of that long a time of a hundred devices; the server may lose its memory in it."""
+
+    async def story() -> tuple[dict[str, int], dict[str, Any]]:
+        server = Registrar()
+        await server.open(("server", 5683))
+        fleet = Fleet(
+            device_names(100),
+            None,
+            options,
+            image=OLD,
+            keys=(KEY.public,),
+            profiles=mixed(dict.fromkeys(PROFILES, 1), 100),
+            stagger_seconds=1.0,
+        )
+        await fleet.start()
+        if restart_at is not None:
+            await asyncio.sleep(restart_at)
+            server.forget()
+        await asyncio.sleep(seconds - (restart_at or 0.0))
+        told, report = server.report(), fleet_report(fleet, seconds=seconds)
+        await fleet.stop(deregister=False)
+        server.close()
+        return told, report
+
+    return virtual_time.run(story())
+
+
+def test_hundred_devices_keep_their_registrations_for_a_week_of_outages_and_losses() -> None:
+    told, report = life(OPTIONS, WEEK)
+    assert (told["registeredNow"], report["registered"]) == (100, 100)
+    counts = report["counts"]
+    # Outages of half an hour a day and a NAT that forgets after five minutes: much is asked twice, and here and there
+    # an Update is given up and answered by a new registration.
+    assert counts["retransmissions"] > 1000 and counts["rebindings"] > 1000 and counts["registrations lost"] > 10
+    assert counts["updates"] > 2000 and told["duplicates"] > 100
+    assert 100 < counts["registrations"] <= told["registered"] + told["registeredAgain"]
+
+
+def test_the_seed_decides_everything() -> None:
+    first, again, other = (json.dumps(life(replace(OPTIONS, seed=seed), DAY / 2)) for seed in (1, 1, 2))
+    assert first == again != other
+
+
+def test_fleet_comes_back_by_itself_after_the_server_lost_its_memory() -> None:
+    told, report = life(replace(OPTIONS, link=LinkProfile(delay=0.05)), DAY, restart_at=DAY / 2)
+    assert told["registeredNow"] == report["registered"] == 100
+    # Those whose client registers anew when it wakes are never told that they are unknown.
+    assert 0 < told["unknown"] <= 100 and told["expired"] == 0
+
+
+def test_update_takes_virtual_seconds_and_hardly_real_ones() -> None:
+    async def story() -> float:
+        server = ScriptedServer()
+        await server.open(5683)
+        server.files["f", "token", "new.bin"] = NEW
+        options = replace(
+            OPTIONS,
+            link=LinkProfile(delay=1.0),
+            transmission=Transmission(ack_timeout_seconds=10),
+            self_test_seconds=60.0,
+        )
+        fleet = Fleet(device_names(1), None, options, image=OLD, keys=(KEY.public,))
+        async with fleet:
+            await server.registrations.get()
+            await server.ask(Code.PUT, PACKAGE_URI, server.uri("f/token/new.bin").encode(), ((12, b""),))
+            while await server.read(STATE) != "2":
+                await asyncio.sleep(1.0)
+            await server.ask(Code.POST, UPDATE)
+            await server.registrations.get()
+            (device,) = fleet.devices.values()
+            while not device.board.confirmed:
+                await asyncio.sleep(1.0)
+            assert str(device.board.contents().running) == "1.1.0+3"
+        server.close()
+        return asyncio.get_running_loop().time()
+
+    took = virtual_time.run(story())
+    # Eighteen blocks at a round trip of two seconds, a minute of self-test.
+    assert 96 < took < 140
+
+
+def test_waiting_for_what_never_happens_is_an_error_and_no_wait() -> None:
+    async def story() -> None:
+        await asyncio.get_running_loop().create_future()
+
+    with pytest.raises(virtual_time.Stalled):
+        virtual_time.run(story())
