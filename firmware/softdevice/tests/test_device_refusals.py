@@ -58,7 +58,8 @@ async def test_bad_uris_have_results_and_an_empty_one_resets(server: ScriptedSer
     await state_is(server, 2)
     assert (await server.ask(Code.PUT, PACKAGE, b"\0", ((12, b"\x2a"),))).code == Code.CHANGED
     assert await server.read(STATE) == "0"
-    assert (await server.ask(Code.PUT, PACKAGE, b"push", ((12, b"\x2a"),))).code == Code.METHOD_NOT_ALLOWED
+    assert (await server.ask(Code.PUT, PACKAGE, b"push", ((12, b"\x2a"),))).code == Code.INTERNAL_SERVER_ERROR
+    assert (await server.read(STATE), await server.read(RESULT)) == ("0", "6")
 
 
 async def test_empty_uri_ends_a_download_under_way(server: ScriptedServer, make: Make) -> None:

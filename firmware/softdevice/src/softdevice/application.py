@@ -12,12 +12,14 @@ from softdevice import management, representations
 from softdevice.board import Board
 from softdevice.coap_endpoint import Address, CoapEndpoint, Reply
 from softdevice.firmware_rules import LOW_BATTERY_PERCENT
-from softdevice.firmware_update import FirmwareUpdate, resolve
+from softdevice.firmware_update import FirmwareUpdate
+from softdevice.image_object import CONFIRMED, image_values
 from softdevice.ledger import Ledger
 from softdevice.observations import Observations
 from softdevice.options import DeviceOptions, Misbehaviour
 from softdevice.personalities import CUSTOMER_CODE_TEXT, WRONG_VERSION_TEXT, Personality, personality_of
 from softdevice.profiles import spelled
+from softdevice.pull import resolve
 from softdevice.registration import Registration
 from softdevice.resources import (
     APPLICATION_TYPE,
@@ -72,6 +74,13 @@ class Application:
         )
         if is_customers:
             self.resources.set(APPLICATION_TYPE, CUSTOMER_CODE_TEXT)
+        for path, value in image_values(
+            board,
+            boots=ledger.boots,
+            delta_formats=options.delta_formats,
+            application=CUSTOMER_CODE_TEXT if is_customers else self.personality.value,
+        ).items():
+            self.resources.set(path, value)
         self.endpoint = CoapEndpoint(
             self._answer,
             transmission=options.transmission,
@@ -121,6 +130,7 @@ class Application:
                     self._confirm_early()
                 else:
                     self._start(self._watchdog())
+            self.firmware.start()
             self._start(self.registration.run())
             self._start(self._report())
             await self._reset.wait()
@@ -156,7 +166,7 @@ class Application:
         if peer != self._server:
             return None
         self._refresh_clock()
-        decision = management.decide(request, self.resources, self._refusal)
+        decision = management.decide(request, self.resources, self._refusal, self.firmware.push)
         reply = decision.reply
         for effect in decision.effects:
             match effect:
@@ -193,7 +203,7 @@ class Application:
                 if effect.path == LIFETIME and self.registration is not None:
                     self.registration.set_lifetime(int(effect.value))
             case management.Execute() if effect.path.object_id == 5:
-                self.firmware.execute()
+                self.firmware.execute(effect.path)
             case management.Execute(path) if path == REBOOT:
                 self.reboot("the server asked for it", self.options.reboot_seconds)
             case management.Execute(path) if path == RESET_ERRORS:
@@ -226,6 +236,7 @@ class Application:
         except TrailerError as error:
             self._log(f"cannot confirm: {error}", logging.ERROR)
             return
+        self._set(CONFIRMED, True)
         self._log("registered and tested: confirmed")
 
     def _confirm_early(self) -> None:
@@ -251,6 +262,7 @@ class Application:
             step, floor = _DRAIN[self.personality == Personality.DRAINS_BATTERY]
             if isinstance(level, int) and level > floor:
                 self._set(BATTERY_LEVEL, max(floor, level - step))
+            self.firmware.reconsider()
             self._set(FREE_MEMORY, self._dice.randint(80, 110))
             self._set(RADIO_STRENGTH, self._dice.randint(-95, -75))
 

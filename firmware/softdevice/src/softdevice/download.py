@@ -12,11 +12,13 @@ from typing import Final
 from urllib.parse import urlsplit
 
 from coap_wire import Block, Code, DecodeError, Message, decode_block, encode_block, szx_for
-from coap_wire.options import BLOCK2, ETAG, SIZE2, URI_PATH
+from coap_wire.options import BLOCK2, ETAG, PROXY_URI, SIZE2, URI_PATH
 from lwm2m.firmware import MAX_URI_BYTES, Result
 
 DEFAULT_PORT: Final = 5683
 _OTHER_SCHEMES: Final = ("coaps", "coap+tcp", "coaps+tcp", "http", "https")
+# A build with a CoAP proxy sends the whole URI there, under a path that says what kind it is (PULL_COAP_PROXY_SUPPORT).
+_PROXY_PATHS: Final = {"coap": "coap2coap", "coaps": "coap2coap", "http": "coap2http", "https": "coap2http"}
 _MAX_SEGMENTS: Final = 16
 
 
@@ -38,28 +40,32 @@ class ContentChanged(Exception):
 
 @dataclass(frozen=True, slots=True)
 class PackageUri:
-    """Where the image is: host as written, port, raw path segments."""
+    """Where the image is: host as written, port, raw path segments; `proxy_path` when a proxy is asked for it."""
 
     text: str
     host: str
     port: int
     segments: tuple[str, ...]
+    proxy_path: str | None = None
 
 
-def parse_uri(text: str) -> PackageUri:
+def parse_uri(text: str, *, proxied: bool = False) -> PackageUri:
     """Read a Package URI; raises DownloadFailed with Result 7 (invalid) or 9 (a scheme this device lacks)."""
     try:
         parts = urlsplit(text)
         port = parts.port
     except ValueError as error:
         raise DownloadFailed(Result.INVALID_URI, f"{text[:60]!r} is no URI") from error
-    if parts.scheme in _OTHER_SCHEMES:
+    proxy_path = _PROXY_PATHS.get(parts.scheme) if proxied else None
+    if proxied and parts.scheme and proxy_path is None:
+        raise DownloadFailed(Result.UNSUPPORTED_PROTOCOL, f"{parts.scheme[:20]} is nothing a proxy is asked for")
+    if not proxied and parts.scheme in _OTHER_SCHEMES:
         raise DownloadFailed(Result.UNSUPPORTED_PROTOCOL, f"{parts.scheme} is not supported, only coap")
     segments = tuple(parts.path.removeprefix("/").split("/"))
     bad = not parts.hostname or not parts.path.strip("/") or len(segments) > _MAX_SEGMENTS
-    if parts.scheme != "coap" or bad or len(text.encode()) > MAX_URI_BYTES:
+    if (parts.scheme != "coap" and proxy_path is None) or bad or len(text.encode()) > MAX_URI_BYTES:
         raise DownloadFailed(Result.INVALID_URI, f"{text[:60]!r} names no file on a CoAP server")
-    return PackageUri(text, parts.hostname or "", DEFAULT_PORT if port is None else port, segments)
+    return PackageUri(text, parts.hostname or "", DEFAULT_PORT if port is None else port, segments, proxy_path)
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,9 +90,18 @@ class Piece:
 class Download:
     """One pull, from `progress` on; `limit` is the largest image in bytes the slot takes."""
 
-    def __init__(self, uri: PackageUri, *, block_size: int, limit: int, progress: Progress | None = None) -> None:
+    def __init__(
+        self,
+        uri: PackageUri,
+        *,
+        block_size: int,
+        limit: int,
+        asks_size: bool = True,
+        progress: Progress | None = None,
+    ) -> None:
         self.uri = uri
         self.limit = limit
+        self._asks_size = asks_size
         self.szx = szx_for(block_size)
         self.size: int | None = None
         self.etag: bytes | None = None
@@ -111,9 +126,12 @@ class Download:
 
     def options(self) -> tuple[tuple[int, bytes], ...]:
         """Options of the next request, in Zephyr's set and order."""
-        block = Block(self.offset >> (self.szx + 4), False, self.szx)
+        block = (BLOCK2, encode_block(Block(self.offset >> (self.szx + 4), False, self.szx)))
+        if self.uri.proxy_path is not None:
+            # Zephyr asks a proxy for no Size2.
+            return (URI_PATH, self.uri.proxy_path.encode()), block, (PROXY_URI, self.uri.text.encode())
         path = tuple((URI_PATH, segment.encode()) for segment in self.uri.segments)
-        return (*path, (BLOCK2, encode_block(block)), (SIZE2, b""))
+        return (*path, block, (SIZE2, b"")) if self._asks_size else (*path, block)
 
     def receive(self, answer: Message) -> Piece:
         """What the answer to the current request carries; the caller writes it and then calls `advance`.

@@ -57,6 +57,11 @@ def uri_refusal(profile: Profile, state: State, value: object, *, on_trial: bool
     return None
 
 
+def cancel_refusal(state: State) -> int | None:
+    """The code a Cancel (5/0/10) is refused with, or None: there must be a package, and it must not be installing."""
+    return None if state in (State.DOWNLOADING, State.DOWNLOADED) else Code.METHOD_NOT_ALLOWED
+
+
 def package_refusal(profile: Profile, state: State, payload: bytes, *, on_trial: bool) -> int | None:
     """The code a whole or first block of a pushed Package is refused with, or None; b"" and one NUL reset."""
     if state == State.UPDATING:

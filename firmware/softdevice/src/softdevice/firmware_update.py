@@ -1,39 +1,53 @@
-"""Object 5 of a running device: takes a Package URI, pulls the image into secondary, installs it on Execute.
+"""Object 5 of a running device: takes a package by pull or push, installs it on Execute, puts it off, cancels it.
 
-State and Result live in RAM as in Zephyr: after the reboot they are Idle and 0, whatever happened.
+What each client refuses, shows after a reset and still knows then is decided in firmware_rules; the bytes of a package
+are pull's and push's business.
 """
 
 import asyncio
 import logging
-import socket
 from collections.abc import Callable
 from dataclasses import replace
 
-from coap_wire import Code
-from lwm2m.firmware import PACKAGE, PACKAGE_URI, RESULT, STATE, UPDATE, Result, State
+from coap_wire import Code, Message
+from coap_wire.options import SIZE1
+from lwm2m.firmware import PACKAGE_URI, RESULT, STATE, UPDATE, Result, State
 from lwm2m.paths import Path
 from softdevice.board import AlreadyProgrammed, Board
-from softdevice.coap_endpoint import Address, CoapEndpoint, Unanswered, WasReset
-from softdevice.download import ContentChanged, Download, DownloadFailed, Piece, Progress, TryAgain, parse_uri
+from softdevice.coap_endpoint import CoapEndpoint, Reply
+from softdevice.download import DownloadFailed
+from softdevice.firmware_rules import (
+    MAX_SEVERITY,
+    Verdict,
+    after_boot,
+    cancel_refusal,
+    package_refusal,
+    uri_refusal,
+    verdict,
+)
 from softdevice.flash import FlashError
 from softdevice.ledger import Ledger
 from softdevice.management import Execute, Write
 from softdevice.options import DeviceOptions, Misbehaviour
-from softdevice.package import Checkpoint, Package, PackageRefused
-from softdevice.resources import PACKAGE_VERSION, Resources, ResourceValue
+from softdevice.package import Package, PackageRefused
+from softdevice.profiles import Memory
+from softdevice.pull import Pull
+from softdevice.push import Piece as PushedPiece
+from softdevice.push import Push, Refused
+from softdevice.resources import (
+    BATTERY_LEVEL,
+    CANCEL,
+    LAST_STATE_CHANGE,
+    MAX_DEFER_PERIOD,
+    PACKAGE_VERSION,
+    SEVERITY,
+    Resources,
+    ResourceValue,
+)
 from softdevice.trailer import TrailerError
 
 _LOGGER = logging.getLogger("softdevice")
-_MAX_PAUSE_SECONDS = 4.0
-_MAX_RESTARTS = 3
-_ATTEMPT_TIMEOUTS = 8
-
-
-async def resolve(host: str, port: int) -> Address:
-    """IPv4 address of a host name or literal; raises OSError."""
-    found = await asyncio.get_running_loop().getaddrinfo(host, port, family=socket.AF_INET, type=socket.SOCK_DGRAM)
-    address = found[0][4]
-    return str(address[0]), int(address[1])
+_RESETS = (b"", b"\0")
 
 
 class FirmwareUpdate:
@@ -53,52 +67,128 @@ class FirmwareUpdate:
         self._board = board
         self._ledger = ledger
         self._resources = resources
-        self._endpoint = endpoint
         self._options = options
+        self._profile = options.profile
         self._changed = changed
         self._reboot = reboot
+        self._pull = Pull(board, ledger, endpoint, options, reboot)
+        self._push = Push(options.profile, board.max_image_bytes)
+        self._package: Package | None = None
+        self._pushed_bytes = 0
         self._task: asyncio.Task[None] | None = None
+        self._ordered_at: float | None = None  # when an Execute came that is put off
+        self._timer: asyncio.TimerHandle | None = None
+        self._remember()
 
     @property
     def state(self) -> State:
         """Resource 3."""
         return State(int(str(self._resources[STATE])))
 
+    @property
+    def _on_trial(self) -> bool:
+        return not self._board.confirmed
+
+    def _remember(self) -> None:
+        """State and Result at the start of a boot."""
+        kept = self._ledger.kept
+        waiting = kept.state == State.DOWNLOADED and self._board.secondary_is_valid(self._board.max_image_bytes)
+        state, result, now_kept = after_boot(self._profile, kept, on_trial=self._on_trial, waiting=waiting)
+        self._resources.set(STATE, int(state))
+        self._resources.set(RESULT, int(result))
+        self._resources.set(PACKAGE_URI, now_kept.uri)
+        if state == State.DOWNLOADED:
+            self._resources.set(PACKAGE_VERSION, str(self._board.secondary_version()))
+        if now_kept != kept:
+            self._ledger.kept = now_kept
+            self._ledger.save()
+
+    def start(self) -> None:
+        """Go on with a download that a client which remembers had begun before the reset."""
+        if self.state == State.DOWNLOADING:
+            self._task = asyncio.create_task(self._download(str(self._resources[PACKAGE_URI])))
+
     def refusal(self, effect: Write | Execute) -> int | None:
         """The code a Write or Execute on object 5 is refused with, or None."""
         if effect.path == UPDATE:
-            return None if self.state == State.DOWNLOADED else Code.METHOD_NOT_ALLOWED
+            return None if self.state == State.DOWNLOADED else self._profile.not_downloaded
+        if effect.path == CANCEL:
+            return cancel_refusal(self.state)
         if not isinstance(effect, Write):
             return None
-        if effect.path == PACKAGE:
-            # Delivery is pull only; a single NUL is the other way to reset (OMA object 5, resource 0).
-            return None if effect.value in (b"\0", b"") else Code.METHOD_NOT_ALLOWED
-        if effect.path == PACKAGE_URI:
-            if not isinstance(effect.value, str) or len(effect.value.encode()) > 255:
-                return Code.BAD_REQUEST
-            # On trial the old image in secondary is the way back: it is not given up for a download.
-            on_trial = bool(effect.value) and not self._board.confirmed
-            if on_trial or self.state == State.UPDATING:
-                return Code.METHOD_NOT_ALLOWED
-        return None
+        if effect.path == SEVERITY:
+            return None if effect.value in range(MAX_SEVERITY + 1) else Code.BAD_REQUEST
+        if effect.path == MAX_DEFER_PERIOD:
+            valid = isinstance(effect.value, int) and 0 <= effect.value < 1 << 32
+            return None if valid else Code.BAD_REQUEST
+        return uri_refusal(self._profile, self.state, effect.value, on_trial=self._on_trial)
 
     def write(self, effect: Write) -> None:
-        """Package or Package URI was written and not refused."""
-        text = effect.value if effect.path == PACKAGE_URI and isinstance(effect.value, str) else ""
-        if not text:
-            self._reset()
+        """A resource was written and not refused."""
+        if effect.path != PACKAGE_URI:
+            self._set(effect.path, effect.value)
+            self.reconsider()
+        elif self._profile.delivery == 1:
+            pass  # Wakaama's example takes a URI and does nothing with it.
+        elif not effect.value:
+            self._reset(Result.INITIAL)
         elif self.state == State.IDLE:
-            self._set(PACKAGE_URI, text)
+            self._set(PACKAGE_URI, effect.value)
             self._set(RESULT, int(Result.INITIAL))
-            self._set(STATE, int(State.DOWNLOADING))
-            self._task = asyncio.create_task(self._pull(text))
+            self._enter(State.DOWNLOADING)
+            self._task = asyncio.create_task(self._download(str(effect.value)))
         # In any other state Zephyr answers 2.04 and does nothing.
 
-    def execute(self) -> None:
-        """Update: the reply has been sent; now have secondary tried at the reboot."""
-        if self.state != State.DOWNLOADED:
+    def execute(self, path: Path) -> None:
+        """Update or Cancel: the reply has been sent."""
+        if path == CANCEL and cancel_refusal(self.state) is None:
+            self._log("cancelled by the server")
+            self._reset(Result.CANCELLED)
+        elif path == UPDATE and self.state == State.DOWNLOADED and self._ordered_at is None:
+            self._ordered_at = asyncio.get_running_loop().time()
+            self.reconsider()
+
+    def reconsider(self) -> None:
+        """Install what was ordered, or put it off: called when the battery, the severity or the time has changed."""
+        if self._ordered_at is None or self.state != State.DOWNLOADED:
             return
-        self._set(STATE, int(State.UPDATING))
+        loop = asyncio.get_running_loop()
+        period = int(str(self._resources[MAX_DEFER_PERIOD]))
+        waited = loop.time() - self._ordered_at
+        match verdict(
+            self._profile,
+            battery=int(str(self._resources[BATTERY_LEVEL])),
+            user_waits=Misbehaviour.USER_DEFERS in self._options.misbehaviours,
+            severity=int(str(self._resources[SEVERITY])),
+            max_defer_seconds=period,
+            waited_seconds=waited,
+        ):
+            case Verdict.INSTALL:
+                self._forget_order()
+                self._install()
+            case Verdict.DEFER:
+                if self._set(RESULT, int(Result.DEFERRED)):
+                    self._log("puts the update off")
+                if self._timer is not None:
+                    self._timer.cancel()
+                self._timer = loop.call_later(period - waited, self.reconsider) if waited < period else None
+            case Verdict.FAIL:
+                self._log("cannot update now, and cannot say so otherwise", logging.WARNING)
+                self._forget_order()
+                self._set(RESULT, int(Result.UPDATE_FAILED))
+
+    def _forget_order(self) -> None:
+        self._ordered_at = None
+        if self._timer is not None:
+            self._timer.cancel()
+            self._timer = None
+
+    def _install(self) -> None:
+        self._enter(State.UPDATING)
+        if self._profile.memory == Memory.COUNTERS:
+            kept = self._ledger.kept
+            self._ledger.kept = replace(kept, update=kept.current + 1)
+            self._ledger.save()
         try:
             self._board.request_test()
         except TrailerError as error:
@@ -110,12 +200,16 @@ class FirmwareUpdate:
 
     async def stop(self) -> None:
         """End a download under way; its progress stays in the ledger."""
+        self._forget_order()
         if self._task is not None:
             self._task.cancel()
             await asyncio.gather(self._task, return_exceptions=True)
             self._task = None
 
-    def _reset(self) -> None:
+    def _reset(self, result: Result) -> None:
+        self._forget_order()
+        self._push.end()
+        self._package = None
         if self._task is not None:
             self._task.cancel()
             self._task = None
@@ -123,126 +217,108 @@ class FirmwareUpdate:
             self._ledger.forget_download()
         self._set(PACKAGE_URI, "")
         self._set(PACKAGE_VERSION, "")
-        self._end(State.IDLE, Result.INITIAL)
+        self._end(State.IDLE, result)
 
-    async def _pull(self, text: str) -> None:
+    # The package comes: pulled,
+
+    async def _download(self, text: str) -> None:
         try:
-            size = await self._fetch_all(text)
-        except (DownloadFailed, PackageRefused) as failure:
-            if failure.result != Result.CONNECTION_LOST:
-                self._ledger.forget_download()
-            self._log(f"download failed, result {int(failure.result)}: {failure}", logging.WARNING)
-            self._end(State.IDLE, failure.result)
-            return
-        except FlashError as error:
-            self._ledger.forget_download()
-            self._log(f"download could not be written: {error}", logging.ERROR)
-            self._end(State.IDLE, Result.UPDATE_FAILED)
-            return
+            size = await self._pull.fetch(text)
+        except (DownloadFailed, PackageRefused, FlashError) as error:
+            self._failed(error)
+        else:
+            self._downloaded(size)
+        self._task = None
+
+    # or pushed.
+
+    def push(self, request: Message) -> Reply:
+        """A PUT to Package (5/0/0): the answer to it, after its bytes are in flash."""
+        try:
+            piece = self._push.receive(request, asyncio.get_running_loop().time())
+        except Refused as refused:
+            if self.state == State.IDLE and any(number == SIZE1 for number, _ in refused.reply.options):
+                self._set(RESULT, int(Result.NOT_ENOUGH_FLASH))
+            return refused.reply
+        if piece.repeated:
+            return piece.reply
+        if piece.first and (reply := self._begin_push(piece)) is not None:
+            return reply
+        return self._take(piece)
+
+    def _begin_push(self, piece: PushedPiece) -> Reply | None:
+        whole = piece.data if piece.last else b"more"
+        refusal = package_refusal(self._profile, self.state, whole, on_trial=self._on_trial)
+        if refusal is None and whole in _RESETS:
+            self._reset(Result.INITIAL)
+            return piece.reply
+        if refusal is not None or self._task is not None:
+            self._push.end()
+            return Reply(Code.METHOD_NOT_ALLOWED if refusal is None else refusal)
+        self._ledger.forget_download()
+        self._package, self._pushed_bytes = Package(self._board, self._options.delta_formats), 0
+        self._set(RESULT, int(Result.INITIAL))
+        self._enter(State.DOWNLOADING)
+        return None
+
+    def _take(self, piece: PushedPiece) -> Reply:
+        if self._package is None:
+            self._push.end()
+            return Reply(Code.REQUEST_ENTITY_INCOMPLETE)
+        self._pushed_bytes += len(piece.data)
+        try:
+            self._package.feed(piece.data)
+            if piece.last:
+                if piece.size is not None and piece.size != self._pushed_bytes:
+                    raise PackageRefused(Result.INTEGRITY_CHECK_FAILED, f"{self._pushed_bytes} of {piece.size} bytes")
+                size = self._package.finish()
+                self._package = None
+                self._ledger.downloads += 1
+                self._ledger.save()
+                self._downloaded(size)
+        except (PackageRefused, AlreadyProgrammed, FlashError) as error:
+            self._push.end()
+            self._package = None
+            result = self._failed(error)
+            too_large = result == Result.NOT_ENOUGH_FLASH
+            return Reply(Code.REQUEST_ENTITY_TOO_LARGE if too_large else Code.INTERNAL_SERVER_ERROR)
+        return piece.reply
+
+    # Either way it ends here.
+
+    def _downloaded(self, size: int) -> None:
         version = str(self._board.secondary_version())
         self._log(f"downloaded {version}, {size} bytes")
         self._set(PACKAGE_VERSION, version)
-        self._set(STATE, int(State.DOWNLOADED))
+        self._enter(State.DOWNLOADED)
 
-    async def _fetch_all(self, text: str) -> int:
-        """Size in bytes of the image that is in secondary now, whole and good."""
-        uri = parse_uri(text)
-        try:
-            peer = await resolve(uri.host, uri.port)
-        except OSError as error:
-            raise DownloadFailed(Result.INVALID_URI, f"host {uri.host} cannot be resolved") from error
-        package = Package(self._board, self._options.delta_formats, self._checkpoint())
-        download = Download(uri, **self._block_options(), progress=self._resumable(package.offset))
-        self._begin(download)
-        restarts = 0
-        while True:
-            try:
-                piece = await self._fetch(download, peer)
-                package.feed(self._spoilt(piece.data) if package.is_delta else piece.data)
-            except (ContentChanged, AlreadyProgrammed):
-                restarts += 1
-                if restarts > _MAX_RESTARTS:
-                    raise DownloadFailed(Result.CONNECTION_LOST, "the file changes faster than it is read") from None
-                self._log("the server has another file now, starting from block 0")
-                download.restart()
-                package = Package(self._board, self._options.delta_formats)
-                self._begin(download)
-                continue
-            download.advance(piece)
-            self._ledger.blocks += 1
-            if piece.last:
-                # The checkpoint before this block stays: until the swap a power cut then costs one block.
-                self._ledger.downloads += 1
-                self._ledger.save()
-                return package.finish()
-            self._ledger.progress = download.progress(package.offset)
-            self._ledger.checkpoint = package.checkpoint
-            self._ledger.save()
-            self._misbehave(download)
-
-    def _block_options(self) -> dict[str, int]:
-        block_size = self._options.block_size or self._options.profile.block_size
-        return {"block_size": block_size, "limit": self._board.max_image_bytes}
-
-    def _checkpoint(self) -> Checkpoint | None:
-        return self._ledger.checkpoint if self._options.resumes and self._options.profile.resumes else None
-
-    def _resumable(self, offset: int) -> Progress | None:
-        progress = self._ledger.progress
-        return progress and replace(progress, offset=offset)
-
-    def _begin(self, download: Download) -> None:
-        # The path holds the ticket for the file; a log has no business with it.
-        file = f"{download.uri.segments[-1]} from {download.uri.host}:{download.uri.port}"
-        if download.offset:
-            self._log(f"downloads {file}, going on at byte {download.offset}")
-            return
-        if self._ledger.progress is not None and self._ledger.progress.offset:
-            self._ledger.restarts += 1
-        self._ledger.forget_download()
-        self._log(f"downloads {file}")
-
-    async def _fetch(self, download: Download, peer: Address) -> Piece:
-        """The next block; keeps asking while `patience_seconds` last, whatever the network does."""
-        loop = asyncio.get_running_loop()
-        deadline = loop.time() + self._options.patience_seconds
-        timeout = self._options.transmission.ack_timeout_seconds
-        pause = timeout / 2
-        while (left := deadline - loop.time()) > 0:
-            try:
-                # A new request after three or four transmissions: the back-off of one that is kept up would still be
-                # waiting half a minute after the server is back.
-                wait = min(left, timeout * _ATTEMPT_TIMEOUTS)
-                answer = await self._endpoint.request(peer, Code.GET, download.options(), within_seconds=wait)
-                return download.receive(answer)
-            except Unanswered:
-                self._log(f"no answer for byte {download.offset}, asking again", logging.WARNING)
-            except (TryAgain, WasReset):
-                await asyncio.sleep(min(pause, left))
-                pause = min(pause * 2, _MAX_PAUSE_SECONDS)
-        raise DownloadFailed(Result.CONNECTION_LOST, f"no answer for byte {download.offset}")
-
-    def _spoilt(self, data: bytes) -> bytes:
-        if Misbehaviour.CORRUPTS_DELTAS not in self._options.misbehaviours:
-            return data
-        return data[:-1] + bytes([data[-1] ^ 0xFF])
-
-    def _misbehave(self, download: Download) -> None:
-        if Misbehaviour.REBOOTS_MID_DOWNLOAD not in self._options.misbehaviours or self._ledger.rebooted_mid_download:
-            return
-        if download.size is None or download.offset * 2 >= download.size:
-            self._ledger.rebooted_mid_download = True
-            self._ledger.save()
-            self._reboot("mid-download, as told to", 0.0)
+    def _failed(self, error: Exception) -> Result:
+        result = error.result if isinstance(error, DownloadFailed | PackageRefused) else Result.UPDATE_FAILED
+        if result != Result.CONNECTION_LOST:
+            self._ledger.forget_download()
+        self._log(f"the package is not there, result {int(result)}: {error}", logging.WARNING)
+        self._end(State.IDLE, result)
+        return result
 
     def _end(self, state: State, result: Result) -> None:
         # Zephyr's order: State, then Result (lwm2m_firmware_set_update_result).
-        self._set(STATE, int(state))
+        self._enter(state)
         self._set(RESULT, int(result))
 
-    def _set(self, path: Path, value: ResourceValue) -> None:
-        if self._resources.set(path, value):
+    def _enter(self, state: State) -> None:
+        if self.state == state:
+            return
+        self._set(LAST_STATE_CHANGE, int(self._options.wall_clock()))
+        if self._profile.memory == Memory.ALL:
+            self._ledger.kept = replace(self._ledger.kept, state=state, uri=str(self._resources[PACKAGE_URI]))
+            self._ledger.save()
+        self._set(STATE, int(state))
+
+    def _set(self, path: Path, value: ResourceValue) -> bool:
+        changed = self._resources.set(path, value)
+        if changed:
             self._changed(path)
+        return changed
 
     def _log(self, text: str, level: int = logging.INFO) -> None:
         _LOGGER.log(level, text, extra={"endpoint": self._ledger.endpoint})

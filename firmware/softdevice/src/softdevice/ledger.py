@@ -3,11 +3,13 @@
 import json
 import logging
 import os
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any, Final
 
+from lwm2m.firmware import State
 from softdevice.download import Progress
+from softdevice.firmware_rules import Kept
 from softdevice.package import Checkpoint
 
 _LOGGER = logging.getLogger("softdevice")
@@ -19,7 +21,7 @@ _FILE_BYTES: Final = 4096
 @dataclass(slots=True)
 class Ledger:
     """Counters since the device was made; `progress` is that of the download under way, if any, and `checkpoint` where
-    its package is gone on with.
+    its package is gone on with; `kept` is what the client still knows of object 5 after a reset.
 
     `restarts` counts requests for block 0 of something that had already been fetched in part.
     """
@@ -35,6 +37,7 @@ class Ledger:
     rebooted_mid_download: bool = False
     progress: Progress | None = None
     checkpoint: Checkpoint | None = None
+    kept: Kept = field(default_factory=Kept)
 
     @classmethod
     def load(cls, path: Path, endpoint: str) -> "Ledger":
@@ -45,6 +48,8 @@ class Ledger:
             progress, checkpoint = stored.pop("progress"), stored.pop("checkpoint")
             ledger.progress = Progress(**progress) if progress else None
             ledger.checkpoint = Checkpoint(**checkpoint) if checkpoint else None
+            kept = stored.pop("kept")
+            ledger.kept = Kept(**{**kept, "state": State(kept["state"])})
             for name in _COUNTERS:
                 setattr(ledger, name, int(stored[name]))
             ledger.rebooted_mid_download = bool(stored["rebooted_mid_download"])
@@ -73,6 +78,7 @@ class Ledger:
             "rebooted_mid_download": self.rebooted_mid_download,
             "progress": self.progress and asdict(self.progress),
             "checkpoint": self.checkpoint and asdict(self.checkpoint),
+            "kept": asdict(self.kept),
         }
         handle = os.open(self.path, os.O_WRONLY | os.O_CREAT, 0o644)
         try:

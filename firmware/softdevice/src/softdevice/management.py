@@ -70,6 +70,8 @@ class CancelObserve:
 Effect = Write | Execute | Observe | CancelObserve
 # Looks at a Write or Execute beforehand: the code to refuse it with, or None.
 Guard = Callable[[Write | Execute], int | None]
+# Takes a PUT to Package (5/0/0), one block or all of it, and answers.
+Pusher = Callable[[Message], Reply]
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,10 +88,10 @@ class _Refused(Exception):
         self.code = code
 
 
-def decide(request: Message, resources: Resources, guard: Guard) -> Decision:
+def decide(request: Message, resources: Resources, guard: Guard, push: Pusher) -> Decision:
     """What to answer and do; never raises."""
     try:
-        return _decide(request, resources, guard)
+        return _decide(request, resources, guard, push)
     except _Refused as refused:
         return Decision(Reply(refused.code))
     except (DecodeError, ContentError, UnicodeEncodeError):
@@ -97,7 +99,7 @@ def decide(request: Message, resources: Resources, guard: Guard) -> Decision:
         return Decision(Reply(Code.BAD_REQUEST))
 
 
-def _decide(request: Message, resources: Resources, guard: Guard) -> Decision:
+def _decide(request: Message, resources: Resources, guard: Guard, push: Pusher) -> Decision:
     if any(is_critical(number) and number not in _UNDERSTOOD for number, _ in request.options):
         raise _Refused(Code.BAD_OPTION)
     path = _path(request)
@@ -112,6 +114,8 @@ def _decide(request: Message, resources: Resources, guard: Guard) -> Decision:
             return _get(request, path, resources)
         case Code.PUT if request.uri_query and not request.payload:
             return _attributes(request)
+        case Code.PUT if path == PACKAGE:
+            return Decision(push(request))
         case Code.PUT:
             return _write(request, path, resources, guard)
         case Code.POST if len(path.ids) == 2:
@@ -186,18 +190,17 @@ def _write(request: Message, path: Path, resources: Resources, guard: Guard) -> 
         raise _Refused(Code.UNSUPPORTED_CONTENT_FORMAT)
     if len(path.ids) == 1 or len(path.ids) == 4 or "W" not in (resources.operations(path) or "W"):
         raise _Refused(Code.METHOD_NOT_ALLOWED)
-    if request.option(BLOCK1) is not None and path != PACKAGE:
+    if request.option(BLOCK1) is not None:
         raise _Refused(Code.REQUEST_ENTITY_TOO_LARGE)
-    values = {path: request.payload} if path == PACKAGE else content.decode(path, request.payload, content_format)
     writes: list[Effect] = []
-    for target, value in values.items():
+    for target, value in content.decode(path, request.payload, content_format).items():
         resource = Path.of(target.ids[:3])
         if not path.covers(target) or len(target.ids) < 3:
             raise _Refused(Code.BAD_REQUEST)
         allowed = resources.operations(resource)
         if allowed is None:
             raise _Refused(Code.NOT_FOUND)
-        if "W" not in allowed:
+        if "W" not in allowed or resource == PACKAGE:
             raise _Refused(Code.METHOD_NOT_ALLOWED)
         writes.append(_allowed(guard, Write(resource, value)))
     if not writes:

@@ -20,22 +20,24 @@ class Misbehaviour(StrEnum):
     LOSES_FIFTH = "loses_fifth"
     REBOOTS_MID_DOWNLOAD = "reboots_mid_download"
     QUEUE_MODE = "queue_mode"
+    USER_DEFERS = "user_defers"
+    TAKES_NO_DELTAS = "takes_no_deltas"
+    CORRUPTS_DELTAS = "corrupts_deltas"
 
 
 @dataclass(frozen=True, slots=True)
 class DeviceOptions:
     """Settings of one device.
 
-    `delta_formats` is the bit mask of the deltas it takes: 1 crle, 2 heatshrink; 0 for whole images only.
-    `server` is host and port. Times are in seconds: `lifetime_seconds` of the registration; `patience_seconds` is how
-    long one block is asked for before Result 4; `confirm_deadline_seconds` how long a new image may run unconfirmed
-    before the device reboots; `reboot_seconds` from Execute to the reset (Zephyr: about 1); `boot_seconds` what the
-    bootloader takes; `self_test_seconds` from registration to confirmation; a queue mode device listens for
-    `awake_seconds` after each message of its own and wakes every `wake_seconds`; telemetry changes every
-    `report_seconds`. `block_size` and slot sizes are bytes and sectors of 4096 bytes; the profile
-    says the block size when it is None. `wall_clock` gives seconds since
-    1970 for resource 3/0/13. With a `seed` all that is drawn follows from it, the device's name and the number of its
-    boot; without one a fresh one is taken.
+    `server` and `pull_proxy` (the CoAP proxy a build asks for firmware, instead of the host in the URI) are host and
+    port. Times are in seconds: `lifetime_seconds` of the registration; `patience_seconds` is how long one block is
+    asked for before Result 4; `confirm_deadline_seconds` how long a new image may run unconfirmed before the device
+    reboots; `reboot_seconds` from Execute to the reset (Zephyr: about 1); `boot_seconds` what the bootloader takes;
+    `self_test_seconds` from registration to confirmation; a queue mode device listens for `awake_seconds` after each
+    message of its own and wakes every `wake_seconds`; telemetry changes every `report_seconds`. `block_size` is in
+    bytes, the profile's when None; slot sizes are sectors of 4096 bytes. `wall_clock` gives seconds since 1970 for
+    resource 3/0/13. With a `seed` all that is drawn follows from it, the device's name and the number of its boot;
+    without one a fresh one is taken.
     """
 
     server: tuple[str, int]
@@ -52,13 +54,13 @@ class DeviceOptions:
     wake_seconds: float = 60.0
     report_seconds: float = 60.0
     retry_seconds: float = 4.0
+    pull_proxy: tuple[str, int] | None = None
     link: LinkProfile = GOOD
     seed: int | None = None
     wall_clock: Callable[[], float] = time.time
     deregisters: bool = True
     resumes: bool = True
     slot_sectors: int = SLOT_SECTORS
-    delta_formats: int = 3
     model: str = "softdevice"
     misbehaviours: frozenset[Misbehaviour] = frozenset()
 
@@ -66,6 +68,11 @@ class DeviceOptions:
     def queue_mode(self) -> bool:
         """Whether the device sleeps between its own messages."""
         return self.profile.queue_mode or Misbehaviour.QUEUE_MODE in self.misbehaviours
+
+    @property
+    def delta_formats(self) -> int:
+        """The deltas it takes, a bit mask: 1 crle, 2 heatshrink."""
+        return 0 if Misbehaviour.TAKES_NO_DELTAS in self.misbehaviours else 3
 
     def link_of(self, name: str, boot: int) -> Link:
         """The link of a device's boot: as lossy as its vices, deaf while it sleeps."""

@@ -81,6 +81,7 @@ UPDRAFT: Final = Profile(
     versions=("1.1",),
     says_u=True,
     root='</>;rt="oma.lwm2m";ct="60 110 112 11542"',
+    objects=(1, 3, 4, 5, 26250),
     reads=(0, 60, 110, 112, 11542),
     writes=(0, 42, 60, 110, 112, 11542, 11543, 1541, 1542, 1543, 1544),
     firmware_resources=(6, 7, 8, 10, 11, 12, 13),

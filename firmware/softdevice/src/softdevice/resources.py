@@ -18,6 +18,7 @@ from softdevice.profiles import UPDRAFT, Profile
 ResourceValue = Value | Mapping[int, Value]
 
 SECURITY: Final = 0
+IMAGE: Final = 26250
 LIFETIME: Final = Path(1, 0, 1)
 UPDATE_TRIGGER: Final = Path(1, 0, 8)
 FIRMWARE_VERSION: Final = Path(3, 0, 3)
@@ -48,6 +49,7 @@ OPERATIONS: Final[dict[int, dict[int, str]]] = {
     4: dict.fromkeys((0, 1, 2, 4), "R"),
     5: {0: "W", 1: "RW", 2: "E", **dict.fromkeys((3, 5, 6, 7, 8, 9, 12), "R"), 10: "E", 11: "RW", 13: "RW"},
     3303: dict.fromkeys((5700, 5701, 5750), "R"),
+    IMAGE: dict.fromkeys(range(6), "R"),
 }
 _MANDATORY_OF_FIRMWARE: Final = (0, 1, 2, 3, 5, 9)
 
