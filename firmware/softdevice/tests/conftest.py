@@ -1,5 +1,6 @@
 """Makes the modules beside the tests importable; a scripted server, and devices with short timers at it."""
 
+import asyncio
 import sys
 from collections.abc import AsyncIterator
 from dataclasses import replace
@@ -16,6 +17,7 @@ sys.path.insert(0, str(FilePath(__file__).parent))
 
 from device_world import KEY, NAME, NEW, OLD, Make
 from scripted_server import ScriptedServer
+from wire import Wire
 
 
 @pytest.fixture
@@ -53,3 +55,11 @@ async def make(server: ScriptedServer, tmp_path: FilePath) -> AsyncIterator[Make
     yield start
     for fleet in made:
         await fleet.stop(deregister=False)
+
+
+@pytest.fixture
+async def wire() -> AsyncIterator[Wire]:
+    wire = Wire()
+    await asyncio.get_running_loop().create_datagram_endpoint(lambda: wire, local_addr=("127.0.0.1", 0))
+    yield wire
+    wire.transport.close()

@@ -5,9 +5,9 @@ import re
 from collections.abc import AsyncIterator
 from itertools import pairwise
 from pathlib import Path
-from typing import cast
 
 import pytest
+from wire import Wire
 
 from lwm2m.firmware import STATE
 from softdevice.application import Application
@@ -19,48 +19,6 @@ from softdevice.options import DeviceOptions, Misbehaviour
 
 KEY = new_key()
 OLD, NEW = small_image(KEY, "1.0.0", 3000), small_image(KEY, "1.1.0", 3000)
-
-
-class Wire(asyncio.DatagramProtocol):
-    """A socket that only collects; the test answers."""
-
-    def __init__(self) -> None:
-        self.received: asyncio.Queue[bytes] = asyncio.Queue()
-        self.peer = ("", 0)
-
-    def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        self.transport = cast(asyncio.DatagramTransport, transport)
-
-    def datagram_received(self, data: bytes, addr: tuple[str, int]) -> None:
-        self.peer = addr
-        self.received.put_nowait(data)
-
-    async def expect(self, pattern: bytes) -> re.Match[bytes]:
-        """The next datagram, which must match as a whole."""
-        async with asyncio.timeout(3):
-            data = await self.received.get()
-        found = re.fullmatch(pattern, data, re.DOTALL)
-        assert found, data.hex(" ")
-        return found
-
-    async def expect_silence(self, seconds: float) -> None:
-        await asyncio.sleep(seconds)
-        assert self.received.empty()
-
-    def send(self, data: bytes) -> None:
-        self.transport.sendto(data, self.peer)
-
-    @property
-    def port(self) -> int:
-        return int(self.transport.get_extra_info("sockname")[1])
-
-
-@pytest.fixture
-async def wire() -> AsyncIterator[Wire]:
-    wire = Wire()
-    await asyncio.get_running_loop().create_datagram_endpoint(lambda: wire, local_addr=("127.0.0.1", 0))
-    yield wire
-    wire.transport.close()
 
 
 @pytest.fixture
@@ -84,7 +42,7 @@ async def device(wire: Wire, tmp_path: Path, request: pytest.FixtureRequest) -> 
 
 REGISTER = (
     rb"\x48\x02(..)(.{8})\xb2rd\x11\x28\x39lwm2m=1\.1\x08ep=dev-1\x05lt=60\x03b=U"
-    rb'\xff</>;rt="oma\.lwm2m";ct="60 110 112 11542",</1/0>,</3/0>,</4/0>,</5/0>'
+    rb'\xff</>;rt="oma\.lwm2m";ct="60 110 112 11542",</1/0>,</3/0>,</4/0>,</5/0>,</26250/0>'
 )
 
 
