@@ -155,6 +155,11 @@ def lying_streams() -> Iterator[Case]:
         ("diff-behind-result", "more than the result in two chunks", n(0) + n(4) + bytes(4) + n(0) + n(-4) + keep),
         ("huge-extra", "an extra of 8 GiB", n(0) + n(0) + n(1 << 33) + text + n(0)),
         ("chunk-of-nothing", "a chunk that neither gives nor moves", n(0) + n(0) * 3 + keep + n(0) + n(0)),
+        (
+            "later-chunk-of-nothing",
+            "the same behind a chunk that gave",
+            n(0) + n(0) + n(3) + b"abc" + n(3) + n(0) * 3 + n(5) + bytes(5) + n(0) * 2,
+        ),
         ("many-chunks-of-nothing", "a million of them in few bytes", n(0) + n(0) * 3_000_000 + keep + n(0) + n(0)),
         ("long-number", "a number of six bytes", n(0) + b"\x88\x80\x80\x80\x80\x00" + bytes(8) + n(0) + n(0)),
         ("idle-byte", "a number with a byte it does not need", n(0) + b"\x88\x00" + bytes(8) + n(0) + n(0)),

@@ -41,6 +41,12 @@ def test_numbers_are_read_back(value: int) -> None:
     assert unpack_unsigned(pack_unsigned(abs(value))) == abs(value)
 
 
+def test_number_that_does_not_end_is_refused_at_its_fifth_byte() -> None:
+    assert not any(is_complete(b"\x80" * length) for length in range(5))
+    with pytest.raises(DecodeError, match="more than 5 bytes"):
+        is_complete(b"\x80" * 5)
+
+
 @given(st.binary(min_size=1, max_size=6))
 def test_every_number_has_one_spelling(raw: bytes) -> None:
     for pack, unpack in ((pack_signed, unpack_signed), (pack_unsigned, unpack_unsigned)):

@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 
 from firmware_delta import HEADER_BYTES, DecodeError, Decoder, Unsupported, apply, decode_header
+from firmware_delta.testing import Pair
 
 FOLDER = Path(__file__).resolve().parents[3] / "firmware" / "vectors" / "deltas"
 
@@ -23,11 +24,7 @@ def vectors() -> Iterator[Any]:
 
 def byte_by_byte(delta: bytes, base: bytes) -> bytes:
     """What a device makes of it that loses power after every byte."""
-
-    def read_base(offset: int, length: int) -> bytes:
-        return base[offset : offset + length]
-
-    header = decode_header(delta)
+    header, read_base = decode_header(delta), Pair(base, b"", delta).read_base
     if header.from_sha256 != sha256(base).digest() or header.from_size != len(base):
         raise DecodeError("made for another base")
     decoder, result = Decoder(header, read_base), b""

@@ -43,8 +43,8 @@ class Pair:
         return self.delta[HEADER_BYTES:]
 
     def read_base(self, offset: int, length: int) -> bytes:
-        """The base as a device reads it: never outside, never much at once."""
-        assert offset >= 0 and offset + length <= len(self.base)
+        """The base as a device reads it: never outside, never nothing or much at once."""
+        assert offset >= 0 and length > 0 and offset + length <= len(self.base)
         assert length <= max(4096 + 128, len(self.patch))
         return self.base[offset : offset + length]
 
