@@ -29,6 +29,8 @@ vices for --misbehave NAME=KIND (NAME may be `all`):
   loses_fifth           loses every fifth datagram it sends, and every fifth it should receive
   reboots_mid_download  resets once when half of an image is fetched, then resumes
   queue_mode            registers with Q, is deaf but for a while after each message of its own
+  takes_no_deltas       says so in 26250/0/3: it is given whole images
+  corrupts_deltas       flips a bit in the last block of each delta it is given
 
 example:
   python -m softdevice key new --output key.pem

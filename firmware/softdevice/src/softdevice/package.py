@@ -83,7 +83,7 @@ class Package:
     @property
     def is_delta(self) -> bool:
         """Whether the package is known to be a delta."""
-        return self._header is not None
+        return self._decoder is not None
 
     @property
     def checkpoint(self) -> Checkpoint | None:
