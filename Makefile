@@ -88,7 +88,7 @@ configuration: .venv/ready-dev ## write docs/configuration.md, docs/state-machin
 	$(BIN)/python tools/rfc_table.py
 
 pins: .venv/ready-dev ## resolve requirements/*.in anew into pinned and hashed *.txt
-	@cd requirements && for part in runtime demo local dev fuzz; do \
+	@cd requirements && for part in runtime demo local dev fuzz interop; do \
 	  ../$(BIN)/uv pip compile -q --python-version 3.11.0 --generate-hashes --no-header --no-annotate $$part.in -o $$part.txt && \
 	  sed -i "1i # Over 400 lines because every wheel has its hash here; made by \`make pins\`." $$part.txt || exit 1; done
 

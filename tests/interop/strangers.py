@@ -13,6 +13,7 @@ from typing import Any
 
 ROOT = Path(__file__).resolve().parents[2]
 WAKAAMA = ROOT / ".cache" / "interop" / "wakaama"
+DETOOLS = ROOT / ".cache" / "interop" / "detools"
 STOP_SECONDS = 10.0
 
 
@@ -36,6 +37,13 @@ def wakaama_modules() -> Path:
     if not (WAKAAMA / "ready").is_file():
         raise Missing("the Wakaama client")
     return WAKAAMA / "node_modules"
+
+
+def detools() -> str:
+    """The command `detools`, which lives in an environment of its own; raises Missing."""
+    if not (DETOOLS / "ready").is_file():
+        raise Missing("detools")
+    return str(DETOOLS / "bin" / "detools")
 
 
 class Stranger:
