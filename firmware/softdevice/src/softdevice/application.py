@@ -124,13 +124,13 @@ class Application:
                 self._log("hangs, before it has a network", logging.WARNING)
                 await self._watchdog()
                 return
+            self.firmware.start()
             if not self.board.confirmed:
                 self._log("runs on trial")
                 if self.options.profile.confirms_early or self.personality == Personality.CONFIRMS_EARLY:
                     self._confirm_early()
                 else:
                     self._start(self._watchdog())
-            self.firmware.start()
             self._start(self.registration.run())
             self._start(self._report())
             await self._reset.wait()

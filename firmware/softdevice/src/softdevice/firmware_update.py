@@ -78,7 +78,6 @@ class FirmwareUpdate:
         self._task: asyncio.Task[None] | None = None
         self._ordered_at: float | None = None  # when an Execute came that is put off
         self._timer: asyncio.TimerHandle | None = None
-        self._remember()
 
     @property
     def state(self) -> State:
@@ -104,7 +103,8 @@ class FirmwareUpdate:
             self._ledger.save()
 
     def start(self) -> None:
-        """Go on with a download that a client which remembers had begun before the reset."""
+        """Recall what the client still knows, and go on with a download that was begun before the reset."""
+        self._remember()
         if self.state == State.DOWNLOADING:
             self._task = asyncio.create_task(self._download(str(self._resources[PACKAGE_URI])))
 
