@@ -1,8 +1,8 @@
 /* The bytes of a package into the secondary slot: told apart, checked before anything is erased, programmed in blocks.
  *
  * A block is programmed when it is full. Before the first block of a sector the sector is erased, unless it is blank.
- * After a power cut the same bytes come again from the checkpoint on: a block that is in flash already is left alone, one
- * that cannot be there (a torn write) ends the package, for flash is not programmed twice.
+ * After a power cut the same bytes come again from the checkpoint on: write units that are in flash already are left
+ * alone, and where there is anything else (a torn unit) the package ends, for flash is not programmed twice.
  */
 #include "updraft/package.h"
 
@@ -29,6 +29,14 @@ static uint32_t head_bytes(const struct updraft_package *package) {
     return package->kind == UPDRAFT_PACKAGE_DELTA ? UPDRAFT_DELTA_HEADER_BYTES : UPDRAFT_IMAGE_HEADER_BYTES;
 }
 
+static bool is_erased(const struct updraft_slot *slot, const uint8_t *data, uint32_t length) {
+    uint32_t at = 0;
+    while (at < length && data[at] == slot->erased_value) {
+        at++;
+    }
+    return at == length;
+}
+
 static enum updraft_result is_blank(const struct updraft_slot *slot, uint32_t offset, uint32_t length, bool *blank) {
     uint8_t piece[UPDRAFT_BLOCK_BYTES];
     *blank = true;
@@ -38,9 +46,7 @@ static enum updraft_result is_blank(const struct updraft_slot *slot, uint32_t of
         if (result != UPDRAFT_GOOD) {
             return result;
         }
-        for (uint32_t byte = 0; byte < size && *blank; byte++) {
-            *blank = piece[byte] == slot->erased_value;
-        }
+        *blank = is_erased(slot, piece, size);
     }
     return UPDRAFT_GOOD;
 }
@@ -56,13 +62,12 @@ static enum updraft_result program(struct updraft_package *package) {
     const struct updraft_slot *slot = package->slot;
     uint32_t length = (package->block_at + slot->write_unit - 1u) / slot->write_unit * slot->write_unit;
     uint8_t present[UPDRAFT_BLOCK_BYTES];
-    bool blank;
-    enum updraft_result result;
     if (length == 0) {
         return UPDRAFT_GOOD;
     }
     if (package->written % slot->sector_bytes == 0) {
-        result = is_blank(slot, package->written, sector_bytes(slot, package->written), &blank);
+        bool blank;
+        enum updraft_result result = is_blank(slot, package->written, sector_bytes(slot, package->written), &blank);
         if (result != UPDRAFT_GOOD) {
             return result;
         }
@@ -71,17 +76,25 @@ static enum updraft_result program(struct updraft_package *package) {
         }
     }
     memset(package->block + package->block_at, slot->erased_value, length - package->block_at);
-    result = updraft_read(&slot->area, package->written, present, length);
-    if (result == UPDRAFT_GOOD && memcmp(present, package->block, length) != 0) {
-        result = is_blank(slot, package->written, length, &blank);
-        if (result == UPDRAFT_GOOD &&
-            (!blank || slot->write(slot->area.context, package->written, package->block, length) != 0)) {
-            result = UPDRAFT_FAILED;
-        }
+    enum updraft_result result = updraft_read(&slot->area, package->written, present, length);
+    if (result != UPDRAFT_GOOD) {
+        return result;
+    }
+    uint32_t there = 0;
+    while (there < length && present[there] == package->block[there]) {
+        there++;
+    }
+    there -= there % slot->write_unit;
+    if (!is_erased(slot, present + there, length - there)) {
+        return UPDRAFT_FAILED;
+    }
+    if (there < length && slot->write(slot->area.context, package->written + there, package->block + there,
+                                      length - there) != 0) {
+        return UPDRAFT_FAILED;
     }
     package->written += package->block_at;
     package->block_at = 0;
-    return result;
+    return UPDRAFT_GOOD;
 }
 
 static enum updraft_result store(void *context, const uint8_t *data, size_t length) {
