@@ -64,7 +64,9 @@ def test_wrong_versions_and_sizes_are_named() -> None:
         ["fleet", "--devices", "0"],
         ["fleet", "--devices", "1", "--misbehave", "softdevice-0001=sulks"],
         ["fleet", "--devices", "1", "--misbehave", "nobody=queue_mode"],
+        ["fleet", "--devices", "1", "--start-rate", "0"],
         ["run", "--name", "x", "--image", "missing.bin"],
+        ["run", "--in-memory", "--key", "public.pem"],
         ["inspect", "no-such-folder"],
     ],
 )

@@ -24,7 +24,7 @@ LEDGER_FILE: Final = "device.json"
 class Device:
     """A board with a name, and what it must not forget: flash and ledger, in files or in memory."""
 
-    __slots__ = ("_task", "application", "board", "ledger", "name", "options", "tally")
+    __slots__ = ("_task", "application", "board", "ledger", "name", "options", "tally", "version")
 
     def __init__(self, name: str, board: Board, ledger: Ledger, options: DeviceOptions, tally: Tally) -> None:
         self.name = name
@@ -32,6 +32,7 @@ class Device:
         self.ledger = ledger
         self.options = options
         self.tally = tally
+        self.version: str | None = None  # of the running image
         self.application: Application | None = None
         self._task: asyncio.Task[None] | None = None
 
@@ -91,11 +92,11 @@ class Device:
 
     async def _run(self) -> None:
         while True:
-            version = self._boot()
-            if version is None:
+            self.version = self._boot()
+            if self.version is None:
                 return
             await asyncio.sleep(self.options.boot_seconds)
-            self.application = Application(self.board, self.ledger, self.options, version, self.tally)
+            self.application = Application(self.board, self.ledger, self.options, self.version, self.tally)
             try:
                 await self.application.run()
             finally:

@@ -26,8 +26,8 @@ def fleet_report(fleet: Fleet, *, seconds: float) -> dict[str, Any]:
     versions: dict[str, int] = {}
     profiles: dict[str, int] = {}
     for device in fleet.devices.values():
-        image = device.board.contents().running
-        versions[str(image)] = versions.get(str(image), 0) + 1
+        version = device.version or "none boots"
+        versions[version] = versions.get(version, 0) + 1
         profiles[device.options.profile.name] = profiles.get(device.options.profile.name, 0) + 1
     return {
         "devices": len(fleet.devices),

@@ -1,0 +1,87 @@
+"""Runs a fleet for a time: shows how it is, and reports what it came to."""
+
+import asyncio
+import gc
+import json
+import logging
+import signal
+import sys
+import time
+from pathlib import Path
+from typing import Any, Final
+
+from softdevice.fleet import Fleet
+from softdevice.report import cost_report, fleet_report, resident_bytes
+
+_PROGRESS: Final = logging.getLogger("softdevice.progress")
+_SECOND: Final = 1.0
+# How often where lines are kept.
+_LINE_SECONDS: Final = 10
+
+
+async def run(
+    fleet: Fleet, *, resident_before: int, seconds: float | None, shows: bool, deregister: bool
+) -> tuple[dict[str, Any], bool]:
+    """Start the fleet, keep it for `seconds` after the last device was switched on, or until SIGTERM or SIGINT, stop
+    it; returns the report, and whether the time was spent in full. `resident_before`: bytes before the fleet was made.
+    """
+    stop = asyncio.Event()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        asyncio.get_running_loop().add_signal_handler(number, stop.set)
+    begun = time.monotonic()
+    tasks = [asyncio.create_task(_start(fleet))]
+    if shows:
+        tasks.append(asyncio.create_task(_show(fleet, begun)))
+    stopped = asyncio.create_task(stop.wait())
+    await asyncio.wait((tasks[0], stopped), return_when=asyncio.FIRST_COMPLETED)
+    if not stop.is_set():
+        await asyncio.wait((stopped,), timeout=seconds)
+    report = fleet_report(fleet, seconds=time.monotonic() - begun) | cost_report(fleet, resident_before=resident_before)
+    for task in (*tasks, stopped):
+        task.cancel()
+    await asyncio.gather(*tasks, stopped, return_exceptions=True)
+    await fleet.stop(deregister=deregister)
+    return report, not stop.is_set()
+
+
+def write_report(report: dict[str, Any], path: Path | None) -> None:
+    """To a file, or to standard output for None."""
+    text = json.dumps(report, indent=2) + "\n"
+    if path is None:
+        sys.stdout.write(text)
+    else:
+        path.write_text(text)
+
+
+async def _start(fleet: Fleet) -> None:
+    await fleet.start()
+    # Millions of objects that live as long as the process: looking through them for garbage would stop every device
+    # for a second now and then.
+    gc.collect()
+    gc.freeze()
+
+
+async def _show(fleet: Fleet, begun: float) -> None:
+    """A line that changes where somebody looks, a line now and then where lines are kept."""
+    on_terminal = sys.stderr.isatty()
+    _PROGRESS.setLevel(logging.INFO)
+    before, number = 0, 0
+    while True:
+        await asyncio.sleep(_SECOND)
+        number += 1
+        if not on_terminal and number % _LINE_SECONDS:
+            continue
+        counts = fleet.tally.counts
+        period = _SECOND if on_terminal else _SECOND * _LINE_SECONDS
+        line = (
+            f"{time.monotonic() - begun:5.0f} s: {fleet.registered} of {len(fleet.devices)} registered, "
+            f"{(counts['updates'] - before) / period:.1f} updates/s, {counts['registrations lost']} lost, "
+            f"{sum(count for kind, count in counts.items() if kind.startswith('errors'))} failed, "
+            f"{resident_bytes() / 1e6:.0f} MB"
+        )
+        before = counts["updates"]
+        if on_terminal:
+            sys.stderr.write(f"\r{line}\x1b[K")
+            sys.stderr.flush()
+        else:
+            _PROGRESS.info(line)
