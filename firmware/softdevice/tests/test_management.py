@@ -11,9 +11,9 @@ from lwm2m import content, links, senml
 from lwm2m.paths import Path, parse
 from lwm2m.registration import decode_objects
 from softdevice import representations
-from softdevice.coap_endpoint import Reply
 from softdevice.management import CancelObserve, Decision, Execute, Observe, Write, decide
 from softdevice.profiles import UPDRAFT
+from softdevice.reply import Reply
 from softdevice.resources import FIRMWARE_VERSION, Resources
 
 

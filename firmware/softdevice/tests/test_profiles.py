@@ -16,11 +16,12 @@ from lwm2m.firmware import STATE
 from lwm2m.registration import decode_register
 from softdevice.application import Application
 from softdevice.board import Board
-from softdevice.coap_endpoint import Reply, Transmission
+from softdevice.coap_endpoint import Transmission
 from softdevice.ledger import Ledger
 from softdevice.management import decide
 from softdevice.options import DeviceOptions, Misbehaviour
 from softdevice.profiles import PROFILES, mixed, parse_mix, spelled
+from softdevice.reply import Reply
 from softdevice.resources import Resources
 
 CORE = b"</1/0>,</3/0>,</4/0>,</5/0>"

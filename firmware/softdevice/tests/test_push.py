@@ -43,7 +43,8 @@ def refused(work: Push, request: Message, now: float = 0.0) -> tuple[int, tuple[
 
 
 def whole(work: Push, szx: int = 4, package: bytes = PACKAGE, content_format: int = 42) -> list[Piece]:
-    pieces, number = [], 0
+    pieces: list[Piece] = []
+    number = 0
     while not pieces or not pieces[-1].last:
         pieces.append(work.receive(put(*block_of(number, szx, package), content_format, size=len(package)), 0.0))
         number += 1

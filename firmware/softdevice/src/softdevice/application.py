@@ -1,6 +1,7 @@
 """The firmware of one boot: registers, answers the server, reports, downloads, and confirms itself when all is well."""
 
 import asyncio
+import contextlib
 import logging
 from collections.abc import Coroutine
 from typing import Any
@@ -10,9 +11,10 @@ from coap_wire.options import OBSERVE
 from lwm2m.paths import Path
 from softdevice import management, representations
 from softdevice.board import Board
-from softdevice.coap_endpoint import Address, CoapEndpoint, Reply
+from softdevice.coap_endpoint import Address, CoapEndpoint
 from softdevice.firmware_rules import LOW_BATTERY_PERCENT
 from softdevice.firmware_update import FirmwareUpdate
+from softdevice.flash import PowerCut
 from softdevice.image_object import CONFIRMED, image_values
 from softdevice.ledger import Ledger
 from softdevice.observations import Observations
@@ -21,6 +23,7 @@ from softdevice.personalities import CUSTOMER_CODE_TEXT, WRONG_VERSION_TEXT, Per
 from softdevice.profiles import spelled
 from softdevice.pull import resolve
 from softdevice.registration import Registration
+from softdevice.reply import Reply
 from softdevice.resources import (
     APPLICATION_TYPE,
     BATTERY_LEVEL,
@@ -203,7 +206,9 @@ class Application:
                 if effect.path == LIFETIME and self.registration is not None:
                     self.registration.set_lifetime(int(effect.value))
             case management.Execute() if effect.path.object_id == 5:
-                self.firmware.execute(effect.path)
+                # With a power cut it ends in the midst, and nobody is told: the reset is on its way.
+                with contextlib.suppress(PowerCut):
+                    self.firmware.execute(effect.path)
             case management.Execute(path) if path == REBOOT:
                 self.reboot("the server asked for it", self.options.reboot_seconds)
             case management.Execute(path) if path == RESET_ERRORS:

@@ -13,6 +13,7 @@ from typing import Final, cast
 
 from coap_wire import Code, DecodeError, Message, Options, Type, decode, encode, is_request, is_response
 from softdevice.link import Link
+from softdevice.reply import Reply
 from softdevice.tally import Tally
 
 Address = tuple[str, int]
@@ -39,15 +40,6 @@ class Transmission:
     ack_random_factor: float = 1.5
     max_retransmit: int = 4
     response_seconds: float = 30.0
-
-
-@dataclass(frozen=True, slots=True)
-class Reply:
-    """How a request is answered."""
-
-    code: int
-    payload: bytes = b""
-    options: Options = ()
 
 
 RequestHandler = Callable[[Message, Address], "Reply | None"]

@@ -14,7 +14,7 @@ from coap_wire.options import SIZE1
 from lwm2m.firmware import PACKAGE_URI, RESULT, STATE, UPDATE, Result, State
 from lwm2m.paths import Path
 from softdevice.board import AlreadyProgrammed, Board
-from softdevice.coap_endpoint import CoapEndpoint, Reply
+from softdevice.coap_endpoint import CoapEndpoint
 from softdevice.download import DownloadFailed
 from softdevice.firmware_rules import (
     MAX_SEVERITY,
@@ -34,6 +34,7 @@ from softdevice.profiles import Memory
 from softdevice.pull import Pull
 from softdevice.push import Piece as PushedPiece
 from softdevice.push import Push, Refused
+from softdevice.reply import Reply
 from softdevice.resources import (
     BATTERY_LEVEL,
     CANCEL,

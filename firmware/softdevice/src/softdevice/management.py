@@ -28,7 +28,7 @@ from lwm2m.firmware import PACKAGE
 from lwm2m.paths import Path, parse
 from lwm2m.senml import Value
 from softdevice import representations
-from softdevice.coap_endpoint import Reply
+from softdevice.reply import Reply
 from softdevice.resources import SECURITY, Resources
 
 _UNDERSTOOD: Final = {URI_HOST, URI_PORT, URI_PATH, URI_QUERY, CONTENT_FORMAT, ACCEPT, OBSERVE, BLOCK1, BLOCK2}

@@ -7,7 +7,8 @@ from coap_wire import Code, encode_uint
 from coap_wire.options import OBSERVE
 from lwm2m.paths import Path
 from softdevice import management
-from softdevice.coap_endpoint import Address, CoapEndpoint, Reply
+from softdevice.coap_endpoint import Address, CoapEndpoint
+from softdevice.reply import Reply
 from softdevice.resources import Resources
 
 # Zephyr's CONFIG_LWM2M_ENGINE_MAX_OBSERVER.

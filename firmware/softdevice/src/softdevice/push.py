@@ -13,8 +13,8 @@ from typing import Final
 
 from coap_wire import Block, Code, DecodeError, Message, decode_block, encode_block, encode_uint, szx_for
 from coap_wire.options import BLOCK1, CONTENT_FORMAT, SIZE1
-from softdevice.coap_endpoint import Reply
 from softdevice.profiles import Profile
+from softdevice.reply import Reply
 
 # Zephyr gives a Block1 context up after this long (lwm2m_engine.c, TIMEOUT_BLOCKWISE_TRANSFER).
 IDLE_SECONDS: Final = 30.0
