@@ -11,8 +11,9 @@ from scripted_server import ScriptedServer
 from coap_wire import Code, decode_block
 from coap_wire.options import BLOCK2, OBSERVE
 from firmware_delta.creation import create
-from lwm2m.firmware import UPDATE
+from lwm2m.firmware import STATE, UPDATE
 from lwm2m.paths import Path
+from softdevice.flash import Cut
 from softdevice.images import HEADER_BYTES, sign
 from softdevice.options import Misbehaviour
 
@@ -73,3 +74,22 @@ async def test_delta_that_fails_leaves_room_for_the_whole_image(
     assert await result_of(server, "f/token/a.udelta") == (6 if vice == Misbehaviour.TAKES_NO_DELTAS else 5)
     await offer(server)
     await state_is(server, 2)
+
+
+@pytest.mark.parametrize("operation", [1, 7, 17, 20, 40])
+async def test_device_whose_power_goes_with_a_flash_operation_goes_on_by_itself(
+    server: ScriptedServer, make: Make, operation: int
+) -> None:
+    device = make(block_size=64)
+    device.board.flash.cut = Cut(device.board.flash.operations + operation, applied=4)
+    server.files["f", "token", "a.udelta"] = DELTA
+    await registered(server)
+    while await server.read(VERSION) != "1.1.0+3":
+        await offer(server, "f/token/a.udelta")
+        while server.registrations.empty() and await server.read(STATE) != "2":
+            await asyncio.sleep(0.02)
+        if server.registrations.empty():
+            await server.ask(Code.POST, UPDATE)
+        await registered(server)
+    await until(lambda: device.board.confirmed)
+    assert device.board.flash.cut is None and device.ledger.restarts == 0

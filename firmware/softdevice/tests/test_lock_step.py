@@ -42,7 +42,7 @@ async def device(wire: Wire, tmp_path: Path, request: pytest.FixtureRequest) -> 
 
 REGISTER = (
     rb"\x48\x02(..)(.{8})\xb2rd\x11\x28\x39lwm2m=1\.1\x08ep=dev-1\x05lt=60\x03b=U"
-    rb'\xff</>;rt="oma\.lwm2m";ct="60 110 112 11542",</1/0>,</3/0>,</4/0>,</5/0>,</26250/0>,</26250/0>'
+    rb'\xff</>;rt="oma\.lwm2m";ct="60 110 112 11542",</1/0>,</3/0>,</4/0>,</5/0>,</26250/0>'
 )
 
 

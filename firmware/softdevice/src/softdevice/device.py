@@ -9,7 +9,7 @@ from mcuboot_image import PublicKey
 from softdevice.application import Application
 from softdevice.board import Board
 from softdevice.bootloader import BootAssertion
-from softdevice.flash import SECTOR_BYTES
+from softdevice.flash import SECTOR_BYTES, PowerCut
 from softdevice.ledger import Ledger
 from softdevice.options import DeviceOptions
 from softdevice.overlay import OverlayStorage
@@ -29,6 +29,7 @@ class Device:
     def __init__(self, name: str, board: Board, ledger: Ledger, options: DeviceOptions, tally: Tally) -> None:
         self.name = name
         self.board = board
+        board.flash.power_lost = self._power_lost
         self.ledger = ledger
         self.options = options
         self.tally = tally
@@ -92,7 +93,11 @@ class Device:
 
     async def _run(self) -> None:
         while True:
-            self.version = self._boot()
+            try:
+                self.version = self._boot()
+            except PowerCut:
+                await asyncio.sleep(self.options.boot_seconds)
+                continue
             if self.version is None:
                 return
             await asyncio.sleep(self.options.boot_seconds)
@@ -101,6 +106,13 @@ class Device:
                 await self.application.run()
             finally:
                 self.application = None
+
+    def _power_lost(self) -> None:
+        """The power goes with a flash operation, once: whatever runs ends, and the device starts again."""
+        self._log("the power went", logging.WARNING)
+        self.board.flash.cut = None
+        if self.application is not None:
+            self.application.reboot("the power is back", 0.0)
 
     def _boot(self) -> str | None:
         try:

@@ -155,7 +155,8 @@ class Area:
 class Flash:
     """All areas on one storage, in order; `areas` are (name, sector size in bytes, number of sectors).
 
-    `counters` are the values of the hardware rollback counters, one per image.
+    `counters` are the values of the hardware rollback counters, one per image. `power_lost` is told
+    when the power goes.
     """
 
     def __init__(
@@ -179,6 +180,7 @@ class Flash:
         self.storage: Storage = storage or MemoryStorage(base, erased_value)
         self.operations = 0
         self.cut: Cut | None = None
+        self.power_lost: Callable[[], None] | None = None
         self.observer: Callable[[Operation], None] | None = None
 
     def __getitem__(self, name: str) -> Area:
@@ -220,9 +222,12 @@ class Flash:
 
     def _next_operation(self) -> Cut | None:
         self.operations += 1
-        if self.cut is not None and self.operations == self.cut.operation:
-            return self.cut
-        return None
+        cut = self.cut
+        if cut is None or self.operations != cut.operation:
+            return None
+        if self.power_lost is not None:
+            self.power_lost()
+        return cut
 
     def _tell(self, kind: str, area: Area, offset: int, length: int, data: bytes) -> None:
         if self.observer is not None:
