@@ -112,8 +112,12 @@ static enum updraft_result entry(const struct updraft_source *source, struct upd
         if (TLVS[at].type != type) {
             continue;
         }
-        if ((TLVS[at].in_protected && !is_protected) || (TLVS[at].length && TLVS[at].length != length)) {
+        if (TLVS[at].in_protected && !is_protected) {
             return UPDRAFT_INTEGRITY;
+        }
+        if (TLVS[at].length && TLVS[at].length != length) {
+            /* A key hash of another size is of a key that only the bootloader can judge. */
+            return TLVS[at].has == UPDRAFT_HAS_KEY_HASH ? UPDRAFT_GOOD : UPDRAFT_INTEGRITY;
         }
         uint8_t value[LONGEST_VALUE];
         enum updraft_result result = updraft_read(source, value_at, value, TLVS[at].length);

@@ -152,6 +152,17 @@ static void entries_nobody_knows_are_passed_over(void) {
     CHECK_EQUAL(checked(), UPDRAFT_GOOD);
 }
 
+static void a_key_hash_of_another_size_is_left_to_the_bootloader(void) {
+    struct updraft_image facts;
+    image_begin(&image, 32, 10, 0, 0);
+    put16(&image, 0x6907);
+    put16(&image, 4 + 52 + 8);
+    tlv(&image, 0x01, 48, 0xcc);
+    tlv(&image, 0x22, 4, 0);
+    CHECK_EQUAL(parsed(&facts), UPDRAFT_GOOD);
+    CHECK_EQUAL(facts.has, UPDRAFT_HAS_SIGNATURE);
+}
+
 static void versions_are_compared_field_by_field(void) {
     static const struct {
         struct updraft_version one, other;
@@ -174,5 +185,6 @@ void test_image(void) {
     RUN(an_image_that_contradicts_itself_is_refused);
     RUN(the_first_entry_of_a_type_counts);
     RUN(entries_nobody_knows_are_passed_over);
+    RUN(a_key_hash_of_another_size_is_left_to_the_bootloader);
     RUN(versions_are_compared_field_by_field);
 }
