@@ -15,7 +15,7 @@ endif
 endif
 
 .DEFAULT_GOAL := help
-.PHONY: help run demo test check format browser interop faults fuzz compose bench configuration pins clean
+.PHONY: help run demo test check format browser interop faults fuzz compose bench deltas configuration pins clean
 
 help: ## show this list
 	@awk -F ':.*## ' '/^##@/ {printf "\n%s\n", substr($$0, 5)} /^[a-z-]+:.*## / {printf "  make %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -52,6 +52,7 @@ check: .venv/ready-dev ## format, lint, types, import contracts, pins, docs
 	$(BIN)/python tools/check_docs.py
 	$(BIN)/python tools/configuration.py --check
 	$(BIN)/python tools/state_diagrams.py --check
+	$(BIN)/python tools/device_table.py --check
 	$(BIN)/python tools/rfc_table.py --check
 
 format: .venv/ready-dev ## write files the way `check` wants them
@@ -81,9 +82,13 @@ bench: .venv/ready-dev ## measure the block proxy against peers in the same run 
 	@.ci/install-bench
 	@exec $(BIN)/python benchmarks/bench.py $(if $(QUICK),--quick) $(if $(LINES),--lines "$(LINES)") $(if $(PUBLISH),--publish)
 
+deltas: .venv/ready-dev ## what deltas save on real pairs of firmware, npm needed; PUBLISH=1 writes docs/deltas.md
+	@exec $(BIN)/python benchmarks/deltas.py $(if $(PUBLISH),--publish)
+
 ##@ Make
-configuration: .venv/ready-dev ## write docs/configuration.md, docs/state-machines.md and docs/rfc.md from the code
+configuration: .venv/ready-dev ## write docs/configuration.md, state-machines.md, devices.md and rfc.md from the code
 	$(BIN)/python tools/configuration.py
+	$(BIN)/python tools/device_table.py
 	$(BIN)/python tools/state_diagrams.py
 	$(BIN)/python tools/rfc_table.py
 
