@@ -12,19 +12,33 @@ from lwm2m.paths import Path, parse
 from lwm2m.registration import decode_objects
 from softdevice import representations
 from softdevice.management import CancelObserve, Decision, Execute, Observe, Write, decide
-from softdevice.profiles import UPDRAFT
+from softdevice.profiles import PROFILES, UPDRAFT
 from softdevice.reply import Reply
 from softdevice.resources import FIRMWARE_VERSION, Resources
 
 
-def resources() -> Resources:
-    return Resources(serial="dev-1", model="m", version="1.2.3+4", lifetime_seconds=300, queue_mode=False)
+def resources(client: str = "updraft") -> Resources:
+    return Resources(
+        serial="dev-1",
+        model="m",
+        version="1.2.3+4",
+        lifetime_seconds=300,
+        queue_mode=False,
+        profile=PROFILES[client],
+    )
 
 
-def ask(code: int, path: str, payload: bytes = b"", *options: tuple[int, bytes], refuse: int | None = None) -> Decision:
+def ask(
+    code: int,
+    path: str,
+    payload: bytes = b"",
+    *options: tuple[int, bytes],
+    refuse: int | None = None,
+    client: str = "updraft",
+) -> Decision:
     segments = tuple((URI_PATH, part.encode()) for part in path.strip("/").split("/") if part)
     request = Message(Type.CON, code, 1, b"tok", (*segments, *options), payload)
-    return decide(request, resources(), lambda _: refuse, lambda _: Reply(Code.CONTINUE))
+    return decide(request, resources(client), lambda _: refuse, lambda _: Reply(Code.CONTINUE))
 
 
 def accept(number: int) -> tuple[int, bytes]:
@@ -36,18 +50,28 @@ def test_single_resource_is_text_when_nothing_is_asked_for() -> None:
     assert reply.payload == b"1.2.3+4" and reply.options == ((CONTENT_FORMAT, b""),)
 
 
-@pytest.mark.parametrize("content_format", [110, 112, 11542])
+@pytest.mark.parametrize(
+    ("client", "content_format"),
+    [("updraft", 110), ("updraft", 112), ("updraft", 11542), ("zephyr-old", 11543), ("anjay", 11543)],
+)
 @pytest.mark.parametrize("path", ["/1", "/3", "/3/0", "/4/0", "/5/0", "/5/0/8", "/3/0/11", "/3/0/11/0", "/5/0/3"])
-def test_reads_are_understood_by_the_server_side_codec(path: str, content_format: int) -> None:
-    reply = ask(Code.GET, path, b"", accept(content_format)).reply
+def test_reads_are_understood_by_the_server_side_codec(path: str, client: str, content_format: int) -> None:
+    reply = ask(Code.GET, path, b"", accept(content_format), client=client).reply
     assert reply.code == Code.CONTENT, dotted(reply.code)
     found = content.decode(parse(path), reply.payload, content_format)
     expected = {}
-    for resource, value in resources().read(parse(path)).items():
+    for resource, value in resources(client).read(parse(path)).items():
         entries = value.items() if not isinstance(value, int | str | bool | bytes | float) else [(None, value)]
         for index, entry in entries:
             expected[resource if index is None else resource.child(index)] = entry
     assert found == expected
+
+
+def test_opaque_bytes_are_read_as_they_are_by_a_client_that_knows_opaque() -> None:
+    assert dotted(ask(Code.GET, "/3/0/3", b"", accept(42), client="anjay").reply.code) == "4.06"
+    own = resources("anjay")
+    own.set(Path(5, 0, 7), b"\0\1")
+    assert representations.encode(Path(5, 0, 7), own.read(Path(5, 0, 7)), 42) == b"\0\1"
 
 
 def test_single_value_as_cbor() -> None:

@@ -113,7 +113,7 @@ ZEPHYR_OLD: Final = Profile(
     root='</>;rt="oma.lwm2m";ct=11543',
     fixed_location=True,
     single=11542,
-    reads=(0, 11542, 1542),
+    reads=(0, 11542, 1542, 11543),
     writes=(0, 42, 1541, 1542, 1544, 11542, 11543),
     push_by_token=True,
 )

@@ -1,6 +1,7 @@
 """Values in the format a server asked for: text, CBOR, TLV, SenML JSON and CBOR, LwM2M JSON, links (Core 1.1, 7.4)."""
 
 import base64
+import json
 import struct
 from collections.abc import Mapping
 from typing import Final
@@ -59,6 +60,11 @@ def encode(path: Path, values: dict[Path, ResourceValue], content_format: int) -
     match content_format:
         case 0:
             return _text(_single(path, values))
+        case 42:
+            value = _single(path, values)
+            if not isinstance(value, bytes):
+                raise NotRepresentable
+            return value
         case 60:
             return cbor2.dumps(_single(path, values))
         case 110:
@@ -67,8 +73,24 @@ def encode(path: Path, values: dict[Path, ResourceValue], content_format: int) -
             return senml.encode_cbor(_records(values))
         case 11542 | 1542:
             return tlv.encode(_tlvs(path, values))
+        case 11543:
+            return json.dumps({"bn": "/", "e": [_entry(record) for record in _records(values)]}).encode()
         case _:
             raise NotRepresentable
+
+
+def _entry(record: senml.Record) -> dict[str, object]:
+    """One value in LwM2M JSON (Core 1.0, 6.4.4); opaque bytes are text there."""
+    named: dict[str, object] = {"n": record.name.removeprefix("/")}
+    match record.value:
+        case bool():
+            return named | {"bv": record.value}
+        case int() | float():
+            return named | {"v": record.value}
+        case bytes():
+            return named | {"sv": base64.b64encode(record.value).decode()}
+        case _:
+            return named | {"sv": record.value}
 
 
 def _single(path: Path, values: dict[Path, ResourceValue]) -> senml.Value:
