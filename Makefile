@@ -15,7 +15,7 @@ endif
 endif
 
 .DEFAULT_GOAL := help
-.PHONY: help run demo test check format browser interop faults fuzz compose bench deltas configuration pins clean
+.PHONY: help run demo test check format browser interop faults mutants fuzz compose bench deltas configuration pins clean
 
 help: ## show this list
 	@awk -F ':.*## ' '/^##@/ {printf "\n%s\n", substr($$0, 5)} /^[a-z-]+:.*## / {printf "  make %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -71,6 +71,9 @@ interop: .venv/ready-dev ## against programs we did not write: libcoap, Californ
 
 faults: .venv/ready-dev ## kill -9 of every part in a rollout, and of the proxy in a hundred downloads
 	$(BIN)/pytest tests/faults --timeout 900
+
+mutants: .venv/ready-dev ## plant a hundred bugs in the bootloader, each of which the recorded vectors must catch
+	$(BIN)/python firmware/softdevice/tests/mutations.py
 
 fuzz: .venv/ready-dev .venv/ready-fuzz ## any bytes at the block server's door, led by coverage (SECONDS=)
 	$(BIN)/python services/coap-http-proxy/fuzz/run.py $(if $(SECONDS),$(SECONDS),600)

@@ -3,7 +3,8 @@
 from dataclasses import dataclass
 from typing import Any
 
-from vector_files import Replay, Scenario, short, trace
+from recorded_device import Replay, short, trace
+from recordings import Scenario
 
 
 class Difference(AssertionError):

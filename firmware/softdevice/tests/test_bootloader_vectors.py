@@ -1,8 +1,8 @@
 """The bootloader against recorded traces of the real bootutil: same operations, same flash, same image started."""
 
 import pytest
+from recordings import families, load, scenarios
 from replaying import Tally, play
-from vector_files import families, load, scenarios
 
 # What firmware/vectors/mcuboot holds: nothing of it may silently be left out.
 EVERYTHING = Tally(scenarios=858, steps=2630, operations=616_750, runs=10_624, boots=21_248)

@@ -1,14 +1,12 @@
-"""Reads the recorded vectors, lays a scenario's content onto a flash, and does its steps in the vectors' own words."""
+"""A device in the words of the vectors: lays a scenario's content onto a flash and does its steps."""
 
 import base64
-import gzip
-import json
 import zlib
-from collections.abc import Iterator
-from dataclasses import dataclass
+from collections.abc import Callable
 from functools import cache
-from pathlib import Path
 from typing import Any
+
+from recordings import Scenario, image, load
 
 from mcuboot_image import PublicKey, load_public_key
 from softdevice.boot_config import BootConfig, Mode
@@ -16,46 +14,12 @@ from softdevice.bootloader import BootAssertion, boot, swap_type
 from softdevice.flash import Cut, Flash, Operation, PowerCut
 from softdevice.trailer import SwapType, Trailer, TrailerError, confirm, request_upgrade
 
-FOLDER = Path(__file__).parents[2] / "vectors" / "mcuboot"
 SWAP_WORDS = {SwapType.NONE: "none", SwapType.TEST: "test", SwapType.PERMANENT: "perm", SwapType.REVERT: "revert"}
-
-
-@dataclass(frozen=True)
-class Scenario:
-    """One scenario with the configuration it refers to."""
-
-    name: str
-    content: dict[str, Any]
-    config: dict[str, Any]
-
-
-@cache
-def load(name: str) -> Any:
-    with gzip.open(FOLDER / f"{name}.json.gz", "rt") as file:
-        return json.load(file)
-
-
-@cache
-def image(name: str) -> bytes:
-    return base64.b64decode(load("images")["images"][name]["base64"])
 
 
 @cache
 def key(name: str) -> PublicKey:
     return load_public_key(load("keys")["keys"][name]["public_pem"].encode())
-
-
-def families() -> list[str]:
-    """Every file with scenarios, by name."""
-    names = sorted(path.name.removesuffix(".json.gz") for path in FOLDER.glob("*.json.gz"))
-    return [name for name in names if name not in ("images", "keys")]
-
-
-def scenarios(family: str) -> Iterator[Scenario]:
-    """Every scenario of one file."""
-    document = load(family)
-    for content in document["scenarios"]:
-        yield Scenario(content["id"], content, document["configs"][content["config"]])
 
 
 class Replay:
@@ -145,7 +109,7 @@ class Replay:
         text = f"{version.major}.{version.minor}.{version.revision}+{version.build}"
         return result | {"status": "boot", "version": text, "area": outcome.area}
 
-    def ask(self, call: Any) -> dict[str, Any]:
+    def ask(self, call: Callable[[], None]) -> dict[str, Any]:
         """What the application asks for, and the answer it gets."""
         try:
             call()
