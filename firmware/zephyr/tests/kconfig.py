@@ -1,4 +1,4 @@
-"""The application's configuration as a compiler sees it: Kconfig fragments read in order, and our own Kconfig's defaults.
+"""The application's configuration as a compiler sees it: Kconfig fragments in order, and our own Kconfig's defaults.
 
 Enough of Kconfig for fragments (`CONFIG_NAME=value`, values y, n, numbers and quoted strings) and for the options the
 application declares itself; dependencies between Zephyr's options are Zephyr's to judge.

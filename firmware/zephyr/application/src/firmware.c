@@ -54,16 +54,13 @@ static void show(void) {
 static enum updraft_result begin(const uint8_t *data, uint16_t length, size_t total) {
     unsigned actions;
 
-    if (update.trial.on) {
-        LOG_WRN("no download before the running image is confirmed: its fallback lies in the secondary slot");
-        return UPDRAFT_FAILED;
-    }
     /* Zephyr ends a download without a word when blocks stop coming, and resets one when the URI is emptied. */
     if (update.state == UPDRAFT_DOWNLOADING) {
         keep(updraft_update_failed(&update, UPDRAFT_CONNECTION_LOST));
     } else if (update.state == UPDRAFT_DOWNLOADED) {
         keep(updraft_update_step(&update, UPDRAFT_RESET));
     }
+    /* Refused while the running image is on trial: its fallback lies in the secondary slot. */
     actions = updraft_update_step(&update, UPDRAFT_PUSH_STARTED);
     if ((actions & UPDRAFT_REFUSE) || keep(actions) != 0 || slots_secondary(&slot) != 0) {
         return UPDRAFT_FAILED;

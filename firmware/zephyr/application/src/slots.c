@@ -60,15 +60,20 @@ int slots_open(struct slots_running *running) {
     return updraft_sha256_of(&running->source, running->source.size, running->sha256) == UPDRAFT_GOOD ? 0 : -EIO;
 }
 
+/* Whole sectors at the end of a slot of `sectors` that the trailer takes. */
+static uint32_t trailer_sectors(uint32_t sectors, uint32_t sector, uint32_t unit) {
+    uint32_t field = MAX(unit, 8u); /* BOOT_MAX_ALIGN is 8 at least */
+    uint32_t bytes = ROUND_UP(TRAILER_MAGIC_BYTES, field) + TRAILER_FIELDS * field + sectors * STATES_PER_SECTOR * unit;
+
+    return DIV_ROUND_UP(bytes, sector);
+}
+
 uint32_t slots_capacity(uint32_t primary_bytes, uint32_t secondary_bytes, uint32_t image_start, uint32_t sector,
                         uint32_t unit) {
-    uint32_t field = MAX(unit, 8u); /* BOOT_MAX_ALIGN is 8 at least */
-    uint32_t smaller = MIN(primary_bytes, secondary_bytes - MIN(image_start, secondary_bytes));
-    uint32_t trailer = ROUND_UP(TRAILER_MAGIC_BYTES, field) + TRAILER_FIELDS * field +
-                       smaller / sector * STATES_PER_SECTOR * unit;
-    uint32_t reserved = DIV_ROUND_UP(trailer, sector);
+    uint32_t sectors = MIN(primary_bytes, secondary_bytes - MIN(image_start, secondary_bytes)) / sector;
+    uint32_t reserved = trailer_sectors(sectors, sector, unit);
 
-    return smaller / sector > reserved ? (smaller / sector - reserved) * sector : 0;
+    return sectors > reserved ? (sectors - reserved) * sector : 0;
 }
 
 /* One sector's size stands for all: swap using offset takes slots of equal sectors only. */
@@ -111,11 +116,19 @@ int slots_secondary(struct updraft_slot *slot) {
 
 int slots_request_test(void) {
     uint32_t sector;
+    uint32_t size = (uint32_t)secondary->fa_size;
+    uint32_t reserved;
     int error = sector_of(secondary->fa_id, &sector);
 
+    if (error != 0) {
+        return error;
+    }
+    /* Two things of an earlier tenant that make MCUboot refuse a good image: the header of the old image, which a swap
+     * leaves in the first sector, and a trailer whose magic is neither there nor erased. */
+    reserved = trailer_sectors(size / sector, sector, flash_area_align(secondary)) * sector;
+    error = start == 0 ? 0 : flash_area_flatten(secondary, 0, start);
     if (error == 0) {
-        /* MCUboot refuses a trailer whose magic is neither there nor erased; what an earlier tenant left goes. */
-        error = flash_area_flatten(secondary, (off_t)(secondary->fa_size - sector), sector);
+        error = flash_area_flatten(secondary, (off_t)(size - reserved), reserved);
     }
     return error != 0 ? error : boot_request_upgrade(BOOT_UPGRADE_TEST);
 }
