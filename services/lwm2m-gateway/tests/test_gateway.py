@@ -493,3 +493,103 @@ async def test_a_notification_that_waited_does_not_overrule_a_later_read(house: 
     await asyncio.sleep(0.5)
     assert session.journey is not None
     assert (session.journey.state, session.journey.result) == (77, 200)
+
+
+FOUND = {
+    "from": "cd" * 32,
+    "sha256": "ef" * 32,
+    "size": 160,
+    "format": 2,
+    "fullSize": 1000,
+    "_links": {"download-http": {"href": "http://manager/delta"}},
+}
+
+
+async def able_device(house: House, *deltas: tuple[int, dict[str, Any]]) -> ScriptedDevice:
+    """A registered device with object 26250, and an update manager that answers so when a delta is asked for."""
+    house.manager.deltas = list(deltas)
+    device = await house.device()
+    device.image = bytes.fromhex("cd" * 32)
+    await device.register()
+    await until(lambda: "dev-1" in house.manager.attributes)
+    house.manager.assign("dev-1", 7, "1.1.0")
+    await house.store.xadd("updraft:hints", {"tenant": "DEFAULT", "controllerId": "dev-1"})
+    return device
+
+
+async def ticket_of(house: House, uri: str) -> dict[str, Any]:
+    record: dict[str, Any] = json.loads(await house.store.get("updraft:ticket:" + uri.split("/")[4]) or b"{}")
+    return record
+
+
+async def test_a_delta_is_asked_for_waited_for_offered_and_replaced_by_the_full_image_when_it_fails(
+    house: House,
+) -> None:
+    device = await able_device(house, (202, {}), (200, FOUND))
+    await until(lambda: any(device.uris))
+    assert house.manager.asked == [f"delta?from={'cd' * 32}&formats=3"] * 2
+    delta = await ticket_of(house, device.uris[0])
+    assert (delta["url"], delta["sha256"], delta["size"]) == ("http://manager/delta", "ef" * 32, 160)
+    await until(lambda: device.watched)
+    await device.show(1)
+    await device.show(0, 5)
+    await until(lambda: len(device.uris) == 2)
+    full = await ticket_of(house, device.uris[1])
+    assert (full["sha256"], full["size"]) == ("ab" * 32, 1000)
+    await house.service.store.flush()
+    assert await ticket_of(house, device.uris[0]) == {}, "the right to fetch the delta has ended"
+    await device.show(1)
+    await device.show(2)
+    await until(lambda: device.executes)
+    device.state, device.version = 0, "1.1.0"
+    await device.register()
+    await until(house.ended)
+    assert house.ended()[0]["result"]["finished"] == "success"
+    await house.service.uplink.flush()
+    told = await house.uplink("phase")
+    offered = [one["delivery"] for one in told if "delivery" in one]
+    sizes = {"fullSize": 1000}
+    assert offered == [
+        {"kind": "delta", "size": 160, "sha256": "ef" * 32, "from": "cd" * 32, **sizes},
+        {"kind": "full", "size": 1000, "sha256": "ab" * 32, **sizes},
+    ]
+    assert any("by delta the device reported result 5" in one["text"] for one in told)
+    resources = [one["resources"] for one in await house.uplink("telemetry")]
+    assert any(one.get("/26250/0/0") == "cd" * 32 and one.get("/26250/0/3") == "3" for one in resources)
+
+
+async def test_a_gateway_killed_with_a_delta_on_offer_goes_on_with_that_delta(house: House) -> None:
+    device = await able_device(house, (200, FOUND))
+    await until(lambda: any(device.uris) and device.watched)
+    await house.service.store.flush()
+    device.state = 1
+    await house.kill()
+    await house.start()
+    await device.update()
+    await until(lambda: device.watched)
+    await device.show(0, 9)
+    await until(lambda: len(device.uris) == 2)
+    full = await ticket_of(house, device.uris[-1])
+    assert full["sha256"] == "ab" * 32 and device.uris[0] != device.uris[-1]
+
+
+async def test_a_gateway_killed_while_a_delta_is_built_asks_for_it_again(house: House) -> None:
+    device = await able_device(house, (202, {}))
+    await until(lambda: house.manager.asked)
+    await house.service.store.flush()
+    await house.kill()
+    house.manager.deltas = [(200, FOUND)]
+    await house.start()
+    await until(lambda: any(device.uris))
+    assert (await ticket_of(house, device.uris[0]))["sha256"] == "ef" * 32
+
+
+@pytest.mark.parametrize("answer", [(404, {}), (200, {"size": "lies"}), (500, {})])
+async def test_a_server_without_a_good_delta_costs_a_bounded_time_and_nothing_else(
+    house: House, answer: tuple[int, dict[str, Any]]
+) -> None:
+    await house.stop()
+    await house.start(delta_wait_seconds=2.0)
+    device = await able_device(house, answer)
+    await until(lambda: any(device.uris))
+    assert (await ticket_of(house, device.uris[0]))["sha256"] == "ab" * 32

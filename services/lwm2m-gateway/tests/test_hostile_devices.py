@@ -230,7 +230,7 @@ async def test_a_register_in_blocks_is_taken(redis_url: str, manager: FakeManage
             value = encode_block(Block(num, num < len(pieces) - 1, 4))
             reply = await device.post(b"ep=large", more=((option.BLOCK1, value),), body=piece)
         assert reply.code == Code.CREATED
-        assert service.gateway.sessions["large"].registration.has(5)
+        assert service.gateway.sessions["large"].device.registration.has(5)
 
 
 async def test_nonsense_in_object_3_is_bounded_text_and_the_update_goes_on(

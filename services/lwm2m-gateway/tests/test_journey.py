@@ -7,60 +7,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from lwm2m_gateway.sessions import causes, events, journey, records
-from lwm2m_gateway.sessions.phases import FINAL, TRANSITIONS, Phase
-from lwm2m_gateway.sessions.records import Journey, Pace
-
-PACE = Pace(soak=10, silence=1000, reboot=300, ask_again=30)
-OLD, NEW = "1.0.0", "1.1.0"
-
-
-class Story:
-    """A journey told step by step; keeps effects and feedback."""
-
-    def __init__(self) -> None:
-        self.now = 1000.0
-        self.told: list[records.Feedback] = []
-        self.effects: list[events.Effect] = []
-        self.journey, effects = journey.begin(7, NEW, "http://x/a", "ab" * 32, 1000, self.now, PACE)
-        self._note(effects)
-
-    def _note(self, effects: tuple[events.Effect, ...]) -> None:
-        self.effects += effects
-        if any(isinstance(effect, events.DeliverFeedback) for effect in effects):
-            self.told.append(self.journey.feedback[0])
-            self.then(events.FeedbackDelivered(), 0)
-
-    def then(self, event: events.Event, seconds: float = 1.0) -> "Story":
-        self.now += seconds
-        before = self.journey.phase
-        self.journey, effects = journey.step(self.journey, event, self.now, PACE)
-        assert self.journey.phase == before or self.journey.phase in _reachable(before)
-        assert len(records.encode(self.journey)) < 1024
-        assert records.decode(records.encode(self.journey)) == self.journey
-        self._note(effects)
-        return self
-
-    def reads(self, state: int, version: str, result: int = 0, seconds: float = 1.0) -> "Story":
-        return self.then(events.Observed(state, result, version), seconds)
-
-    def wants(self, kind: type) -> bool:
-        return any(isinstance(effect, kind) for effect in self.effects)
-
-    def offered(self) -> "Story":
-        return self.reads(0, OLD).then(events.UriWritten(True, "2.04"))
-
-    def rebooting(self) -> "Story":
-        self.offered().then(events.Observed(state=1)).then(events.Observed(state=2)).then(events.Executed(True, "2.04"))
-        return self
-
-
-def _reachable(phase: Phase) -> set[Phase]:
-    seen: set[Phase] = set()
-    edge = {phase}
-    while edge:
-        seen |= edge
-        edge = {after for one in edge for after in TRANSITIONS[one]} - seen
-    return seen
+from lwm2m_gateway.sessions.phases import FINAL, Phase
+from lwm2m_gateway.sessions.records import Journey
+from lwm2m_gateway.testing import NEW, OLD, PACE, Story
 
 
 def test_a_good_update_ends_after_its_soak() -> None:

@@ -38,6 +38,9 @@ TYPES: Final[dict[tuple[int, int], str]] = (
     | {(4, resource): STRING for resource in (4, 5, 7)}
     | {(5, resource): INTEGER for resource in (3, 5, 8, 9, 11, 12, 13)}
     | {(5, 0): BYTES, (5, 1): STRING, (5, 6): STRING, (5, 7): STRING}
+    # Updraft Image, in the private range (docs/contracts.md).
+    | {(26250, 0): BYTES, (26250, 1): BOOLEAN, (26250, 5): STRING}
+    | {(26250, resource): INTEGER for resource in (2, 3, 4)}
     | {(3303, 5700): FLOAT, (3303, 5701): STRING, (3303, 5750): STRING}
 )
 

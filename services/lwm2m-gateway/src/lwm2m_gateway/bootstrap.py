@@ -46,6 +46,7 @@ class Service:
                     settings.silence_seconds,
                     settings.reboot_seconds,
                     settings.ask_again_seconds,
+                    settings.delta_wait_seconds,
                 ),
                 settings.proxy_uri.rstrip("/"),
                 settings.tenant,

@@ -34,6 +34,9 @@ class GatewaySettings(BaseSettings):
     )
     reboot_seconds: float = Field(900.0, gt=0, description="Longest time from Execute to the next registration")
     ask_again_seconds: float = Field(30.0, gt=0, description="How often a device is asked when it does not notify")
+    delta_wait_seconds: float = Field(
+        20.0, ge=0, le=3600, description="How long a delta that is being built is waited for; 0: no deltas are offered"
+    )
     sweep_seconds: float = Field(
         300.0, gt=0, description="How often every registered device is polled for without hint"
     )

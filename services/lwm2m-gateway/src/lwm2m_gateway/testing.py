@@ -1,4 +1,4 @@
-"""For tests: a device whose object 5 is scripted, a stranger, an update manager that speaks just enough DDI."""
+"""For tests: a journey told as a story, a scripted device, a stranger, an update manager that speaks some DDI."""
 
 import asyncio
 import json
@@ -10,8 +10,18 @@ from typing import Any, Self, cast
 from coap_wire import Code, Message, Type, decode, encode, is_request
 from coap_wire import options as option
 from lwm2m import tlv
+from lwm2m_gateway.sessions import events, journey, records
+from lwm2m_gateway.sessions.phases import TRANSITIONS, Phase
+from lwm2m_gateway.sessions.records import Pace
 
 OBJECTS = b'</>;rt="oma.lwm2m";ct=11542,</1/0>,</3/0>,</5/0>'
+PACE = Pace(soak=10, silence=1000, reboot=300, ask_again=30, delta=20)
+OLD, NEW = "1.0.0", "1.1.0"
+# As long as such an address is in a real house.
+URL = (
+    "http://update-manager.example.org:8080/DEFAULT/controller/v1/urn:imei:490154203237518"
+    "/softwaremodules/123456/artifacts/zephyr.signed.bin"
+)
 FIRMWARE_PATHS = (("5", "0", "3"), ("5", "0", "5"))
 
 
@@ -24,6 +34,8 @@ class ScriptedDevice(asyncio.DatagramProtocol):
     def __init__(self, endpoint: str, server_port: int, *, misbehave: frozenset[str] = frozenset()) -> None:
         self.endpoint, self.misbehave = endpoint, misbehave
         self.state, self.result, self.version = 0, 0, "1.0.0"
+        # Object 26250, announced when the hash of an image is set.
+        self.image, self.formats = b"", 3
         self.uris: list[str] = []
         self.executes = 0
         self.requests: list[Message] = []
@@ -83,8 +95,10 @@ class ScriptedDevice(asyncio.DatagramProtocol):
             self.uris.append(uri)
             if uri and "refuses_uri" in self.misbehave:
                 return Code.BAD_REQUEST, b"", ()
+            # A new address begins anew (object 5, resource 5: "initial value").
+            self.result = 0
             if not uri:
-                self.state, self.result = 0, 0
+                self.state = 0
             return Code.CHANGED, b"", ()
         if request.code == Code.POST and path == ("5", "0", "2"):
             self.executes += 1
@@ -98,7 +112,8 @@ class ScriptedDevice(asyncio.DatagramProtocol):
         device = {0: b"ACME", 1: b"<b>model</b>", 3: self.version.encode(), 9: tlv.encode_integer(80)}
         uri = (self.uris[-1] if self.uris else "").encode()
         update = {1: uri, 3: tlv.encode_integer(self.state), 5: tlv.encode_integer(self.result)}
-        resources = {"3": device, "5": update}.get(path[0] if path else "")
+        image = {0: self.image, 3: tlv.encode_integer(self.formats)} if self.image else None
+        resources = {"3": device, "5": update, "26250": image}.get(path[0] if path else "")
         if resources is None:
             return None
         if len(path) == 2:
@@ -122,7 +137,7 @@ class ScriptedDevice(asyncio.DatagramProtocol):
         options = [(option.URI_PATH, b"rd"), (option.CONTENT_FORMAT, b"\x28")]
         options += [(option.URI_QUERY, item.encode()) for item in items]
         self._observers.clear()
-        reply = await self._ask(Code.POST, tuple(options), b'</>;rt="oma.lwm2m";ct=11542,</1/0>,</3/0>,</5/0>')
+        reply = await self._ask(Code.POST, tuple(options), OBJECTS + (b",</26250/0>" if self.image else b""))
         if reply.code == Code.CREATED:
             self.location = reply.location_path[1]
         return reply
@@ -158,6 +173,60 @@ class ScriptedDevice(asyncio.DatagramProtocol):
             self._mid += 1
             options = ((option.OBSERVE, bytes((sequence,))), (option.CONTENT_FORMAT, (11542).to_bytes(2, "big")))
             self._send(Message(Type.CON, Code.CONTENT, self._mid, token, options, tlv.encode(entries)))
+
+
+class Story:
+    """A journey told step by step; keeps effects and feedback, and holds each step to the table and to 1 KiB."""
+
+    def __init__(self) -> None:
+        self.now = 1000.0
+        self.told: list[records.Feedback] = []
+        self.effects: list[events.Effect] = []
+        self.journey, effects = journey.begin(7, NEW, URL, "ab" * 32, 1000, self.now, PACE)
+        self._note(effects)
+
+    def _note(self, effects: tuple[events.Effect, ...]) -> None:
+        self.effects += effects
+        if any(isinstance(effect, events.DeliverFeedback) for effect in effects):
+            self.told.append(self.journey.feedback[0])
+            self.then(events.FeedbackDelivered(), 0)
+
+    def then(self, event: events.Event, seconds: float = 1.0) -> "Story":
+        """An event, some seconds later."""
+        self.now += seconds
+        before = self.journey.phase
+        self.journey, effects = journey.step(self.journey, event, self.now, PACE)
+        assert self.journey.phase == before or self.journey.phase in _reachable(before)
+        assert len(records.encode(self.journey)) < 1024
+        assert records.decode(records.encode(self.journey)) == self.journey
+        self._note(effects)
+        return self
+
+    def reads(self, state: int, version: str, result: int = 0, seconds: float = 1.0) -> "Story":
+        """A full read of the device, which says nothing of its image."""
+        return self.then(events.Observed(state, result, version), seconds)
+
+    def wants(self, kind: type) -> bool:
+        """Whether such an effect was asked for, ever."""
+        return any(isinstance(effect, kind) for effect in self.effects)
+
+    def offered(self) -> "Story":
+        """Up to an offer that was accepted."""
+        return self.reads(0, OLD).then(events.UriWritten(True, "2.04"))
+
+    def rebooting(self) -> "Story":
+        """Up to an Execute that was accepted."""
+        self.offered().then(events.Observed(state=1)).then(events.Observed(state=2)).then(events.Executed(True, "2.04"))
+        return self
+
+
+def _reachable(phase: Phase) -> set[Phase]:
+    seen: set[Phase] = set()
+    edge = {phase}
+    while edge:
+        seen |= edge
+        edge = {after for one in edge for after in TRANSITIONS[one]} - seen
+    return seen
 
 
 class Stranger:
@@ -208,6 +277,9 @@ class FakeManager:
     attributes: dict[str, dict[str, str]] = field(default_factory=dict)
     polls: list[str] = field(default_factory=list)
     broken: bool = False
+    # Answers to questions for a delta, the last one again and again; without any, no artifact has such a link.
+    deltas: list[tuple[int, dict[str, Any]]] = field(default_factory=list)
+    asked: list[str] = field(default_factory=list)
     port: int = 0
     _server: asyncio.Server | None = None
 
@@ -223,12 +295,15 @@ class FakeManager:
     def assign(self, controller: str, action_id: int, version: str, size: int = 1000) -> None:
         """Offer an image to a device."""
         url = f"http://127.0.0.1:{self.port}/artifact"
-        artifact = {
+        artifact: dict[str, Any] = {
             "filename": "fw.bin",
             "hashes": {"sha256": "ab" * 32, "sha1": "", "md5": ""},
             "size": size,
             "_links": {"download-http": {"href": url}},
         }
+        if self.deltas:
+            href = f"http://127.0.0.1:{self.port}/DEFAULT/controller/v1/{controller}/delta"
+            artifact["_links"] = {"download-http": {"href": url}, "delta": {"href": href}}
         chunk = {"part": "firmware", "version": version, "name": "fw", "artifacts": [artifact]}
         deployment = {"download": "forced", "update": "forced", "chunks": [chunk]}
         self.deployments[controller] = {"id": str(action_id), "deployment": deployment}
@@ -273,6 +348,9 @@ class FakeManager:
             return 200, {}
         if method == "GET" and rest[0] == "cancelAction":
             return 200, {"id": rest[1], "cancelAction": {"stopId": rest[1]}}
+        if method == "GET" and rest[0].startswith("delta"):
+            self.asked.append(rest[0])
+            return self.deltas.pop(0) if len(self.deltas) > 1 else self.deltas[0]
         if method == "GET":
             return 200, self.deployments[controller]
         if self.broken:

@@ -1,11 +1,15 @@
 """A hawkBit DDI client, speaking for many devices with one gateway token; works against any hawkBit."""
 
 import logging
+import re
 from dataclasses import dataclass
 from typing import Any, Final
 from urllib.parse import quote
 
 import httpx
+
+from lwm2m_gateway.sessions.events import DeltaAnswered
+from lwm2m_gateway.sessions.records import Delta
 
 logger = logging.getLogger(__name__)
 
@@ -25,7 +29,10 @@ class Poll:
 
 @dataclass(frozen=True, slots=True)
 class Deployment:
-    """The one image of a deployment; `url` absolute, `size` in bytes, `sha256` in hex."""
+    """The one image of a deployment; `url` absolute, `size` in bytes, `sha256` in hex.
+
+    `delta` is where a delta to it may be asked for; empty at a server that makes none.
+    """
 
     action_id: int
     version: str
@@ -33,6 +40,7 @@ class Deployment:
     sha256: str
     size: int
     filename: str
+    delta: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,6 +89,16 @@ class DdiClient:
         answer = await self._request("GET", href)
         return chosen(answer.json()) if answer.status_code == 200 else None
 
+    async def delta(self, href: str, base: str, formats: int) -> DeltaAnswered:
+        """A delta from the image with hash `base` in one of `formats`, or when to ask again, or why there is none."""
+        answer = await self._request("GET", str(httpx.URL(href).copy_merge_params({"from": base, "formats": formats})))
+        if answer.status_code == 202:
+            said = answer.headers.get("retry-after", "")
+            return DeltaAnswered(retry_seconds=float(said) if said.isdecimal() else 1.0)
+        if answer.status_code != 200:
+            return DeltaAnswered(reason="there is no delta for what the device runs")
+        return delta_of(answer.json())
+
     async def cancel_action(self, href: str) -> int | None:
         """Id of the action to stop; None when it is gone."""
         answer = await self._request("GET", href)
@@ -117,6 +135,7 @@ class DdiClient:
 # As DDI names them: ours, and those hawkBit has from the start ("bApp" is its word for `application`).
 FIRMWARE_PART: Final = "firmware"
 OTHER_PARTS: Final = ("os", "bApp")
+_SHA256: Final = re.compile("[0-9a-f]{64}")
 
 
 def chosen(body: Any) -> Deployment | Unusable | None:
@@ -142,7 +161,16 @@ def chosen(body: Any) -> Deployment | Unusable | None:
         )
     chunk, image = ours[0]
     size, name, sha256 = int(image["size"]), image["filename"], image["hashes"]["sha256"]
-    return Deployment(action_id, chunk["version"], _link(image), sha256, size, name)
+    delta = str(image.get("_links", {}).get("delta", {}).get("href", ""))
+    return Deployment(action_id, chunk["version"], _link(image), sha256, size, name, delta)
+
+
+def delta_of(body: Any) -> DeltaAnswered:
+    """The delta a body describes; one without an address, size or hash is none."""
+    url, sha256, size = _link(body), str(body.get("sha256")), body.get("size")
+    if not url or not _SHA256.fullmatch(sha256) or type(size) is not int or size < 1:
+        return DeltaAnswered(reason="the update manager describes a delta nobody could fetch and check")
+    return DeltaAnswered(Delta(url, sha256, size))
 
 
 def _link(artifact: Any) -> str:

@@ -2,6 +2,8 @@
 
 from dataclasses import dataclass
 
+from lwm2m_gateway.sessions.records import Delta, Journey
+
 # --- events -----------------------------------------------------------------------------------------------------
 
 
@@ -17,12 +19,26 @@ class Contact:
 
 @dataclass(frozen=True, slots=True)
 class Observed:
-    """Values read or notified; None for what was not part of it. `version` is 3/0/3, `uri` 5/0/1."""
+    """Values read or notified; None for what was not part of it. `version` is 3/0/3, `uri` 5/0/1.
+
+    `image` is the hash of the running image in hex (26250/0/0), `formats` the mask of deltas it takes (26250/0/3).
+    """
 
     state: int | None = None
     result: int | None = None
     version: str | None = None
     uri: str | None = None
+    image: str | None = None
+    formats: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class DeltaAnswered:
+    """The update manager's answer to AskDelta: a delta, or seconds after which to ask again, or neither and why not."""
+
+    delta: Delta | None = None
+    retry_seconds: float | None = None
+    reason: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,19 +74,26 @@ class FeedbackDelivered:
     """The update manager took the first waiting feedback (or has closed the action)."""
 
 
-Event = Registered | Contact | Observed | UriWritten | Executed | CancelRequested | Tick | FeedbackDelivered
+Event = (
+    Registered | Contact | Observed | DeltaAnswered | UriWritten | Executed | CancelRequested | Tick | FeedbackDelivered
+)
 
 # --- effects ----------------------------------------------------------------------------------------------------
 
 
 @dataclass(frozen=True, slots=True)
 class ReadFirmware:
-    """Read 5/0/3, 5/0/5 and 3/0/3."""
+    """Read 5/0/3, 5/0/5 and 3/0/3, and what deltas need to know as long as nobody has decided about them."""
 
 
 @dataclass(frozen=True, slots=True)
 class ObserveFirmware:
     """Observe 5/0/3 and 5/0/5, both anew."""
+
+
+@dataclass(frozen=True, slots=True)
+class AskDelta:
+    """Ask the update manager for a delta from the image the device runs."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -90,7 +113,9 @@ class ExecuteUpdate:
 
 @dataclass(frozen=True, slots=True)
 class RevokeTicket:
-    """The ticket is no longer needed."""
+    """The ticket with this token is no longer needed."""
+
+    token: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -99,16 +124,29 @@ class DeliverFeedback:
 
 
 @dataclass(frozen=True, slots=True)
+class Delivery:
+    """What was offered: `kind` is `full`, or `delta` from the image with hash `base`; sizes in bytes, hashes in hex."""
+
+    kind: str
+    size: int
+    full_size: int
+    sha256: str
+    base: str = ""
+
+
+@dataclass(frozen=True, slots=True)
 class ReportPhase:
-    """Tell the update manager's timeline."""
+    """Tell the update manager's timeline; an offer says what was offered."""
 
     text: str
     cause: str | None = None
+    delivery: Delivery | None = None
 
 
 Effect = (
     ReadFirmware
     | ObserveFirmware
+    | AskDelta
     | OfferPackage
     | ResetFirmware
     | ExecuteUpdate
@@ -116,3 +154,6 @@ Effect = (
     | DeliverFeedback
     | ReportPhase
 )
+
+# What follows from an event: the journey after it, and what it asks for, in order.
+Step = tuple[Journey, tuple[Effect, ...]]

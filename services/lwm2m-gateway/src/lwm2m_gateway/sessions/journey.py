@@ -6,6 +6,9 @@ pair of values came last and moves forward only. Two answers decide the end: the
 and a Result that is an error. A new version is believed after a soak time, because MCUboot reverts an image that was
 never confirmed.
 
+A device that says which image it runs is offered a delta first, if the update manager has one in time. Whatever goes
+wrong with that (any error, a refusal, a lost download) leads to the full image, and why stays in the timeline.
+
 Effects that need the device may be dropped by the shell when it sleeps or does not answer: the next contact asks
 again for what the phase needs. Feedback waits inside the journey until it is delivered, so a killed gateway loses none.
 """
@@ -14,11 +17,12 @@ from dataclasses import replace
 from typing import Final
 
 from lwm2m.firmware import State
-from lwm2m_gateway.sessions import causes
+from lwm2m_gateway.sessions import causes, offers
 from lwm2m_gateway.sessions.events import (
     CancelRequested,
     Contact,
     DeliverFeedback,
+    DeltaAnswered,
     Effect,
     Event,
     Executed,
@@ -32,11 +36,12 @@ from lwm2m_gateway.sessions.events import (
     ReportPhase,
     ResetFirmware,
     RevokeTicket,
+    Step,
     Tick,
     UriWritten,
 )
 from lwm2m_gateway.sessions.phases import FINAL, TEXTS, TRANSITIONS, IllegalMove, Phase
-from lwm2m_gateway.sessions.records import Feedback, Journey, Pace
+from lwm2m_gateway.sessions.records import Feedback, Journey, Pace, Way
 from lwm2m_gateway.sessions.versions import same_version
 
 MAX_OFFERS: Final = 8
@@ -45,8 +50,6 @@ MAX_EXECUTES: Final = 8
 MAX_UNHEARD: Final = 1
 # Who waits for a reboot waits no longer because the device talks: it may talk without ever having heard the Execute.
 _TIMED: Final = frozenset({Phase.REBOOTING, Phase.VERIFYING})
-
-Step = tuple[Journey, tuple[Effect, ...]]
 
 
 def begin(action_id: int, version: str, url: str, sha256: str, size: int, now: float, pace: Pace) -> Step:
@@ -67,6 +70,8 @@ def step(journey: Journey, event: Event, now: float, pace: Pace) -> Step:
             return _contact(journey, isinstance(event, Registered), now, pace)
         case Observed():
             return _observed(journey, event, now, pace)
+        case DeltaAnswered():
+            return offers.delta_answered(journey, event, now, pace)
         case UriWritten():
             return _uri_written(journey, event, now, pace)
         case Executed():
@@ -81,7 +86,8 @@ def _move(journey: Journey, phase: Phase, now: float, wait: float, text: str = "
     """Enter `phase` and wait at most `wait` seconds for what comes next."""
     if phase not in TRANSITIONS[journey.phase]:
         raise IllegalMove(f"{journey.phase} to {phase}")
-    return replace(journey, phase=phase, deadline=now + wait), (ReportPhase(text or TEXTS[phase]),)
+    report = offers.report(journey) if phase == Phase.OFFERED else ReportPhase(text or TEXTS[phase])
+    return replace(journey, phase=phase, deadline=now + wait), (report,)
 
 
 def _alive(journey: Journey, now: float, pace: Pace) -> float:
@@ -140,7 +146,10 @@ def _assigned(journey: Journey, seen: Observed, now: float, pace: Pace) -> Step:
         return journey, ()
     if seen.version and same_version(seen.version, journey.version) and seen.state == State.IDLE:
         moved = _move(journey, Phase.SUCCEEDED, now, 0, f"the device already runs {journey.version}")
-        return _tell(_then(moved, RevokeTicket()), Feedback("closed", "success", (f"already runs {journey.version}",)))
+        return _tell(
+            _then(moved, RevokeTicket(journey.token)),
+            Feedback("closed", "success", (f"already runs {journey.version}",)),
+        )
     if seen.version:
         journey = replace(journey, old_version=seen.version)
     if seen.state == State.UPDATING:
@@ -154,7 +163,7 @@ def _assigned(journey: Journey, seen: Observed, now: float, pace: Pace) -> Step:
             return outcome[0], (*effects, ObserveFirmware(), *outcome[1])
         # Not of this attempt: a device resets to Idle by an empty URI, and is read again.
         return replace(journey, wake_at=now + pace.ask_again), (ResetFirmware(), ReadFirmware())
-    return replace(journey, wake_at=now + pace.ask_again), (ObserveFirmware(), OfferPackage())
+    return offers.choose(replace(journey, wake_at=now + pace.ask_again), seen, now, pace)
 
 
 def _transferring(journey: Journey, seen: Observed, now: float, pace: Pace) -> Step:
@@ -173,16 +182,17 @@ def _transferring(journey: Journey, seen: Observed, now: float, pace: Pace) -> S
         return _failed_download(journey, result, now, pace)
     if seen.state == State.IDLE and journey.phase == Phase.DOWNLOADING and seen.version is not None:
         # Idle, no error, in a full read: it rebooted in mid-download and forgot (Zephyr keeps State in RAM).
-        return _offer_again(journey, "the device lost its download, offering again", now, pace)
+        return _offer_again(journey, "the device lost its download", now, pace)
     if seen.state == State.IDLE and seen.version is not None and now >= journey.offered_at + pace.ask_again:
-        return _offer_again(journey, "the device took the address and did not begin, offering again", now, pace)
+        return _offer_again(journey, "the device took the address and did not begin", now, pace)
     return journey, ()
 
 
 def _failed_download(journey: Journey, result: int, now: float, pace: Pace) -> Step:
+    if journey.delta is not None:
+        return _offer_again(journey, causes.text_of(result), now, pace)
     if causes.worth_another(result, journey.attempt):
-        retry = replace(journey, attempt=journey.attempt + 1)
-        return _offer_again(retry, f"{causes.text_of(result)}; trying again", now, pace)
+        return _offer_again(replace(journey, attempt=journey.attempt + 1), causes.text_of(result), now, pace)
     return _fail(journey, causes.cause_of(result), causes.text_of(result), now)
 
 
@@ -190,8 +200,20 @@ def _offer_again(journey: Journey, text: str, now: float, pace: Pace) -> Step:
     if journey.offers >= MAX_OFFERS:
         return _fail(journey, causes.DOWNLOAD_FAILED, f"{journey.offers} offers led to no download", now)
     again = replace(journey, state=None, result=None, executes=0, executed_at=0.0, accepted=False, old_seen=False)
-    moved = _move(again, Phase.ASSIGNED, now, pace.silence, text)
-    return _then(moved, ObserveFirmware(), OfferPackage())
+    if journey.delta is None:
+        moved = _move(replace(again, way=Way.FULL), Phase.ASSIGNED, now, pace.silence, f"{text}, offering again")
+        return _then(moved, ObserveFirmware(), OfferPackage())
+    moved = _move(
+        offers.without_delta(again), Phase.ASSIGNED, now, pace.silence, f"by delta {text}, offering the full image"
+    )
+    return _then(moved, RevokeTicket(journey.token), ObserveFirmware(), OfferPackage())
+
+
+def _refused(journey: Journey, result: int, now: float, pace: Pace) -> Step:
+    """A Result that ends the update: of a delta only, the full image has its own try."""
+    if journey.delta is not None and Phase.ASSIGNED in TRANSITIONS[journey.phase]:
+        return _offer_again(journey, causes.text_of(result), now, pace)
+    return _fail(journey, causes.cause_of(result), causes.text_of(result), now)
 
 
 def _uri_written(journey: Journey, answer: UriWritten, now: float, pace: Pace) -> Step:
@@ -200,9 +222,7 @@ def _uri_written(journey: Journey, answer: UriWritten, now: float, pace: Pace) -
     if not answer.accepted:
         if journey.offers + 1 >= MAX_OFFERS:
             return _fail(journey, causes.DEVICE_REFUSED, f"the device refused the address with {answer.code}", now)
-        # Anjay answers 4.00 in any state but Idle: reset it and look again.
-        refused = replace(journey, offers=journey.offers + 1, wake_at=now + pace.ask_again)
-        return refused, (ReportPhase(f"the device refused the address with {answer.code}, resetting"), ResetFirmware())
+        return offers.address_refused(journey, answer.code, now, pace)
     offered = replace(journey, offers=journey.offers + 1, offered_at=now, state=None, result=None)
     offered = replace(offered, wake_at=now + pace.ask_again)
     outcome = _move(offered, Phase.OFFERED, now, pace.silence)
@@ -222,7 +242,7 @@ def _complete(journey: Journey, seen: Observed, now: float, pace: Pace) -> Step:
             return _fail(journey, causes.cause_of(result), causes.text_of(result), now)
         return journey, (ExecuteUpdate(),) if journey.phase == Phase.DOWNLOADED else ()
     if journey.state == State.IDLE and result >= 2:
-        return _fail(journey, causes.cause_of(result), causes.text_of(result), now)
+        return _refused(journey, result, now, pace)
     if seen.state == State.IDLE and seen.version is not None:
         if same_version(seen.version, journey.version) or journey.phase == Phase.EXECUTING:
             # It rebooted before its answer to Execute came through.
@@ -231,7 +251,7 @@ def _complete(journey: Journey, seen: Observed, now: float, pace: Pace) -> Step:
             verifying, effects = _move(moving, Phase.VERIFYING, now, pace.reboot)
             outcome = _verifying(verifying, seen, now, pace)
             return outcome[0], effects + outcome[1]
-        return _offer_again(journey, "the device lost its image, offering again", now, pace)
+        return _offer_again(journey, "the device lost its image", now, pace)
     return journey, ()
 
 
@@ -260,7 +280,7 @@ def _executed(journey: Journey, answer: Executed, now: float, pace: Pace) -> Ste
 def _rebooting(journey: Journey, seen: Observed, now: float, pace: Pace) -> Step:
     result = journey.result or 0
     if journey.state in (State.IDLE, State.DOWNLOADED) and result >= 2:
-        return _fail(journey, causes.cause_of(result), causes.text_of(result), now)
+        return _refused(journey, result, now, pace)
     if seen.version is not None and (same_version(seen.version, journey.version) or seen.state == State.IDLE):
         # Before the reset it shows Downloaded or Updating; Idle means its Register was heard by a gateway now dead.
         moved, effects = _move(journey, Phase.VERIFYING, now, pace.reboot)
@@ -304,7 +324,11 @@ def _verifying(journey: Journey, seen: Observed, now: float, pace: Pace) -> Step
         if now < journey.new_seen_at + pace.soak:
             return replace(journey, wake_at=journey.new_seen_at + pace.soak), ()
         moved = _move(journey, Phase.SUCCEEDED, now, 0, f"the device runs {seen.version}")
-        return _tell(_then(moved, RevokeTicket()), Feedback("closed", "success", (f"runs {seen.version}",)))
+        return _tell(
+            _then(moved, RevokeTicket(journey.token)), Feedback("closed", "success", (f"runs {seen.version}",))
+        )
+    if result >= 2 and not journey.new_seen_at:
+        return _refused(journey, result, now, pace)
     if result >= 2:
         return _fail(journey, causes.cause_of(result), causes.text_of(result), now)
     if seen.state == State.DOWNLOADED and not journey.new_seen_at:
@@ -333,13 +357,13 @@ def _rolled_back(journey: Journey, version: str, now: float) -> Step:
     moved, effects = _move(journey, Phase.ROLLED_BACK, now, 0)
     report = ReportPhase(text, causes.ROLLED_BACK)
     told = Feedback("closed", "failure", (f"cause: {causes.ROLLED_BACK}", text))
-    return _tell((moved, (*effects[:-1], report, RevokeTicket())), told)
+    return _tell((moved, (*effects[:-1], report, RevokeTicket(journey.token))), told)
 
 
 def _fail(journey: Journey, cause: str, text: str, now: float) -> Step:
     moved, _ = _move(journey, Phase.FAILED, now, 0)
     told = Feedback("closed", "failure", (f"cause: {cause}", text))
-    return _tell((moved, (ReportPhase(text, cause), RevokeTicket(), ResetFirmware())), told)
+    return _tell((moved, (ReportPhase(text, cause), RevokeTicket(journey.token), ResetFirmware())), told)
 
 
 def _cancel(journey: Journey, event: CancelRequested, now: float) -> Step:
@@ -348,7 +372,7 @@ def _cancel(journey: Journey, event: CancelRequested, now: float) -> Step:
             return journey, ()
         text = f"too late to cancel: {TEXTS[journey.phase]}"
         return _tell((journey, ()), Feedback("rejected", "failure", (text,), cancel=True))
-    moved = _then(_move(journey, Phase.CANCELLED, now, 0), RevokeTicket(), ResetFirmware())
+    moved = _then(_move(journey, Phase.CANCELLED, now, 0), RevokeTicket(journey.token), ResetFirmware())
     if not event.confirm:
         return replace(moved[0], feedback=()), moved[1]
     return _tell(moved, Feedback("closed", "success", ("cancelled",), cancel=True))
@@ -366,4 +390,7 @@ def _tick(journey: Journey, now: float, pace: Pace) -> Step:
     resend: tuple[Effect, ...] = (DeliverFeedback(),) if journey.feedback else ()
     if now < journey.wake_at:
         return journey, resend
+    if journey.phase == Phase.ASSIGNED and journey.way == Way.ASKING:
+        asked, effects = offers.ask(journey, now)
+        return asked, resend + effects
     return replace(journey, wake_at=now + pace.ask_again), (*resend, ReadFirmware())

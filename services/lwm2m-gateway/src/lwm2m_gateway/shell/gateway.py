@@ -58,8 +58,8 @@ class Gateway:
         if session is None:
             session = self._begin(registration, None)
         else:
-            self._by_id.pop(session.registration.id, None)
-            session.registration, session.registered = registration, True
+            self._by_id.pop(session.device.registration.id, None)
+            session.device.registration, session.device.registered = registration, True
         self._by_id[registration.id] = registration.endpoint
         self._around.store.keep_registration(registration, time.time())
         return session
@@ -77,8 +77,8 @@ class Gateway:
         if session is None:
             return False
         now = time.time()
-        session.registration = registrations.updated(session.registration, update, address, now)
-        self._around.store.keep_registration(session.registration, now)
+        session.device.registration = registrations.updated(session.device.registration, update, address, now)
+        self._around.store.keep_registration(session.device.registration, now)
         session.tell_presence("online")
         session.ring("poll")
         session.ring(events.Contact())
@@ -105,7 +105,7 @@ class Gateway:
         now = time.time()
         for endpoint, journey in going.items():
             gone = self._begin(registrations.departed(endpoint), records.resumed(journey, now, self._around.pace))
-            gone.registered = False
+            gone.device.registered = False
         for registration in found:
             session = self._session(registration)
             if registration.expires_at < now:
@@ -126,8 +126,8 @@ class Gateway:
         while True:
             await asyncio.sleep(EXPIRY_SECONDS)
             now = clock()
-            for session in [one for one in self.sessions.values() if one.registration.expires_at < now]:
-                if session.registration.id in self._by_id:
+            for session in [one for one in self.sessions.values() if one.device.registration.expires_at < now]:
+                if session.device.registration.id in self._by_id:
                     self._forget(session, "the registration ran out")
 
     def _known(self, identifier: str) -> Session | None:
@@ -135,7 +135,7 @@ class Gateway:
         return None if endpoint is None else self.sessions.get(endpoint)
 
     def _forget(self, session: Session, why: str) -> None:
-        registration = session.registration
+        registration = session.device.registration
         self._by_id.pop(registration.id, None)
         self._around.store.drop_registration(registration.endpoint)
         session.tell_presence("offline")
@@ -147,8 +147,8 @@ class Gateway:
     def _left(self, session: Session) -> None:
         """Nothing is left to do for a device that has gone."""
         session.stop()
-        if self.sessions.get(session.registration.endpoint) is session:
-            del self.sessions[session.registration.endpoint]
+        if self.sessions.get(session.device.registration.endpoint) is session:
+            del self.sessions[session.device.registration.endpoint]
 
     async def close(self) -> None:
         """End all sessions and wait for it; nothing is told to devices, another gateway may take over."""

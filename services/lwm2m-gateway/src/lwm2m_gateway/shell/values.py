@@ -18,6 +18,11 @@ ATTRIBUTES = {
     Path(3, 0, 18): "hardware.version",
     Path(3, 0, 19): "software.version",
 }
+# The custom object "Updraft Image" (docs/contracts.md).
+IMAGE_OBJECT = Path(26250, 0)
+RUNNING_IMAGE = Path(26250, 0, 0)
+DELTA_FORMATS = Path(26250, 0, 3)
+SHA256_BYTES = 32
 MAX_TEXT = 128
 MAX_RESOURCES = 128
 
@@ -37,11 +42,14 @@ def observed(values: Values) -> events.Observed:
     """The values a journey looks at; a device that writes words where numbers belong says nothing."""
     state, result = values.get(firmware.STATE), values.get(firmware.RESULT)
     version, uri = values.get(FIRMWARE_VERSION), values.get(firmware.PACKAGE_URI)
+    image, formats = values.get(RUNNING_IMAGE), values.get(DELTA_FORMATS)
     return events.Observed(
         state if isinstance(state, int) else None,
         result if isinstance(result, int) else None,
         None if version is None else as_text(version),
         uri if isinstance(uri, str) else None,
+        image.hex() if isinstance(image, bytes) and len(image) == SHA256_BYTES else None,
+        formats if isinstance(formats, int) else None,
     )
 
 
@@ -57,12 +65,29 @@ def presence(registration: Registration, state: str) -> dict[str, object]:
     }
 
 
+def phase(going: Journey, report: events.ReportPhase) -> dict[str, object]:
+    """Members of the uplink event `phase` (docs/contracts.md)."""
+    said: dict[str, object] = {
+        "actionId": going.action_id,
+        "phase": str(going.phase),
+        "text": report.text,
+        "state": going.state,
+        "result": going.result,
+        "cause": report.cause,
+    }
+    if (what := report.delivery) is not None:
+        sizes = {"size": what.size, "fullSize": what.full_size, "sha256": what.sha256}
+        said["delivery"] = {"kind": what.kind, **sizes, **({"from": what.base} if what.base else {})}
+    return said
+
+
 def ticket(going: Journey, endpoint: str, tenant: str) -> dict[str, object]:
-    """The record behind a ticket's token (docs/contracts.md)."""
+    """The record behind a ticket's token (docs/contracts.md): of the delta, when one is offered."""
+    what = going.delta or going
     return {
-        "url": going.url,
-        "sha256": going.sha256,
-        "size": going.size,
+        "url": what.url,
+        "sha256": what.sha256,
+        "size": what.size,
         "controllerId": endpoint,
         "tenant": tenant,
         "actionId": going.action_id,
