@@ -6,6 +6,7 @@ import pytest
 
 from coap_http_proxy.testing import HttpUpstream, standing_alone
 from coap_wire import Message
+from lwm2m.firmware import PUSH_ONLY
 from softdevice.board import Board
 from softdevice.coap_endpoint import Address, CoapEndpoint, Transmission
 from softdevice.images import new_key, small_image
@@ -16,7 +17,7 @@ from softdevice.pull import Pull
 
 KEY = new_key()
 OLD, NEW = small_image(KEY, "1.0.0", 3000), small_image(KEY, "1.1.0", 9000)
-PULLING = [profile for profile in PROFILES.values() if profile.delivery != 1]
+PULLING = [profile for profile in PROFILES.values() if profile.delivery != PUSH_ONLY]
 BY_PROXY = [profile for profile in PULLING if profile.proxy_paths]
 
 

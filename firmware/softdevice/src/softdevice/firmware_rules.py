@@ -20,7 +20,7 @@ from enum import Enum, auto
 from typing import Final
 
 from coap_wire import Code
-from lwm2m.firmware import Result, State
+from lwm2m.firmware import PUSH_ONLY, Result, State
 from softdevice.profiles import Memory, Profile
 
 LOW_BATTERY_PERCENT: Final = 20
@@ -42,7 +42,7 @@ class Kept:
 
 def uri_refusal(profile: Profile, state: State, value: object, *, on_trial: bool) -> int | None:
     """The code a Write to Package URI is refused with, or None."""
-    if profile.delivery == 1:
+    if profile.delivery == PUSH_ONLY:
         # Wakaama's example takes it and does nothing.
         return None
     if not isinstance(value, str) or len(value.encode()) > _MAX_URI_BYTES:

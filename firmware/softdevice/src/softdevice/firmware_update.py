@@ -11,7 +11,7 @@ from dataclasses import replace
 
 from coap_wire import Code, Message
 from coap_wire.options import SIZE1
-from lwm2m.firmware import PACKAGE_URI, RESULT, STATE, UPDATE, Result, State
+from lwm2m.firmware import PACKAGE_URI, PUSH_ONLY, RESULT, STATE, UPDATE, Result, State
 from lwm2m.paths import Path
 from softdevice.board import AlreadyProgrammed, Board
 from softdevice.coap_endpoint import CoapEndpoint
@@ -129,7 +129,7 @@ class FirmwareUpdate:
         if effect.path != PACKAGE_URI:
             self._set(effect.path, effect.value)
             self.reconsider()
-        elif self._profile.delivery == 1:
+        elif self._profile.delivery == PUSH_ONLY:
             pass  # Wakaama's example takes a URI and does nothing with it.
         elif not effect.value:
             self._reset(Result.INITIAL)
@@ -185,6 +185,7 @@ class FirmwareUpdate:
             self._timer = None
 
     def _install(self) -> None:
+        self._set(RESULT, int(Result.INITIAL))
         self._enter(State.UPDATING)
         if self._profile.memory == Memory.COUNTERS:
             kept = self._ledger.kept

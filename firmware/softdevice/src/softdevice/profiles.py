@@ -10,6 +10,7 @@ from enum import StrEnum
 from typing import Final
 
 from coap_wire import Code
+from lwm2m.firmware import PUSH_ONLY
 
 
 class Memory(StrEnum):
@@ -178,7 +179,7 @@ PROFILES: Final[dict[str, Profile]] = {
             not_acceptable=Code.INTERNAL_SERVER_ERROR,
             confirmable=False,
             firmware_resources=(6, 7, 8),
-            delivery=1,
+            delivery=PUSH_ONLY,
             block_size=1024,
             asks_size=False,
             proxy_paths=False,

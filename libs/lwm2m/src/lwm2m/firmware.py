@@ -27,6 +27,8 @@ STATE: Final = Path(5, 0, 3)
 RESULT: Final = Path(5, 0, 5)
 PROTOCOLS: Final = Path(5, 0, 8)
 DELIVERY: Final = Path(5, 0, 9)
+# Values of DELIVERY: 0 pull, 1 push, 2 both.
+PUSH_ONLY: Final = 1
 
 # Zephyr's pull buffer is 128 bytes by default and reading past it was a bug until 2026 (zephyr#108963).
 MAX_URI_BYTES: Final = 127

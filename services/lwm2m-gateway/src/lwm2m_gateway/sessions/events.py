@@ -21,7 +21,8 @@ class Contact:
 class Observed:
     """Values read or notified; None for what was not part of it. `version` is 3/0/3, `uri` 5/0/1.
 
-    `image` is the hash of the running image in hex (26250/0/0), `formats` the mask of deltas it takes (26250/0/3).
+    `image` is the hash of the running image in hex (26250/0/0), `formats` the mask of deltas it takes (26250/0/3),
+    `delivery` how it takes packages (5/0/9).
     """
 
     state: int | None = None
@@ -30,6 +31,7 @@ class Observed:
     uri: str | None = None
     image: str | None = None
     formats: int | None = None
+    delivery: int | None = None
 
 
 @dataclass(frozen=True, slots=True)

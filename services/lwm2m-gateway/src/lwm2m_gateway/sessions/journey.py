@@ -16,8 +16,8 @@ again for what the phase needs. Feedback waits inside the journey until it is de
 from dataclasses import replace
 from typing import Final
 
-from lwm2m.firmware import State
-from lwm2m_gateway.sessions import causes, offers
+from lwm2m.firmware import PUSH_ONLY, State
+from lwm2m_gateway.sessions import causes, deferral, offers
 from lwm2m_gateway.sessions.events import (
     CancelRequested,
     Contact,
@@ -121,6 +121,7 @@ def _contact(journey: Journey, booted: bool, now: float, pace: Pace) -> Step:
 
 
 def _observed(journey: Journey, seen: Observed, now: float, pace: Pace) -> Step:
+    known = journey.result
     journey = replace(
         journey,
         state=journey.state if seen.state is None else seen.state,
@@ -128,6 +129,8 @@ def _observed(journey: Journey, seen: Observed, now: float, pace: Pace) -> Step:
         accepted=journey.accepted or (seen.state == State.UPDATING and journey.phase != Phase.ASSIGNED),
         deadline=_alive(journey, now, pace),
     )
+    if (patient := deferral.put_off(journey, known, now, pace)) is not None:
+        return patient
     match journey.phase:
         case Phase.ASSIGNED:
             return _assigned(journey, seen, now, pace)
@@ -150,6 +153,8 @@ def _assigned(journey: Journey, seen: Observed, now: float, pace: Pace) -> Step:
             _then(moved, RevokeTicket(journey.token)),
             Feedback("closed", "success", (f"already runs {journey.version}",)),
         )
+    if seen.delivery == PUSH_ONLY:
+        return _fail(journey, causes.DEVICE_REFUSED, "the device takes packages by push only (5/0/9 is 1)", now)
     if seen.version:
         journey = replace(journey, old_version=seen.version)
     if seen.state == State.UPDATING:
@@ -381,12 +386,8 @@ def _cancel(journey: Journey, event: CancelRequested, now: float) -> Step:
 def _tick(journey: Journey, now: float, pace: Pace) -> Step:
     if now >= journey.deadline:
         waited = TEXTS[journey.phase]
-        return _fail(
-            journey,
-            causes.DEVICE_SILENT,
-            f"the device was not heard to get any further in time; last known: {waited}",
-            now,
-        )
+        text = f"the device was not heard to get any further in time; last known: {waited}"
+        return _fail(journey, causes.DEVICE_SILENT, text, now)
     resend: tuple[Effect, ...] = (DeliverFeedback(),) if journey.feedback else ()
     if now < journey.wake_at:
         return journey, resend

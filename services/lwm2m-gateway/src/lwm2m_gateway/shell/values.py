@@ -43,6 +43,7 @@ def observed(values: Values) -> events.Observed:
     state, result = values.get(firmware.STATE), values.get(firmware.RESULT)
     version, uri = values.get(FIRMWARE_VERSION), values.get(firmware.PACKAGE_URI)
     image, formats = values.get(RUNNING_IMAGE), values.get(DELTA_FORMATS)
+    delivery = values.get(firmware.DELIVERY)
     return events.Observed(
         state if isinstance(state, int) else None,
         result if isinstance(result, int) else None,
@@ -50,6 +51,7 @@ def observed(values: Values) -> events.Observed:
         uri if isinstance(uri, str) else None,
         image.hex() if isinstance(image, bytes) and len(image) == SHA256_BYTES else None,
         formats if isinstance(formats, int) else None,
+        delivery if isinstance(delivery, int) else None,
     )
 
 
