@@ -52,6 +52,7 @@ check: .venv/ready-dev ## format, lint, types, import contracts, pins, docs
 	$(BIN)/python tools/check_docs.py
 	$(BIN)/python tools/configuration.py --check
 	$(BIN)/python tools/state_diagrams.py --check
+	$(BIN)/python tools/bootloader_page.py --check
 	$(BIN)/python tools/device_table.py --check
 	$(BIN)/python tools/rfc_table.py --check
 
@@ -93,6 +94,7 @@ configuration: .venv/ready-dev ## write docs/configuration.md, state-machines.md
 	$(BIN)/python tools/configuration.py
 	$(BIN)/python tools/device_table.py
 	$(BIN)/python tools/state_diagrams.py
+	$(BIN)/python tools/bootloader_page.py
 	$(BIN)/python tools/rfc_table.py
 
 pins: .venv/ready-dev ## resolve requirements/*.in anew into pinned and hashed *.txt

@@ -7,10 +7,10 @@ from typing import Final
 
 from mcuboot_image import HEADER_BYTES, Image, PublicKey, Version
 from softdevice.boot_config import BootConfig
-from softdevice.bootloader import BootOutcome, boot, swap_type
+from softdevice.bootloader import BootOutcome, boot, largest_image, swap_type
 from softdevice.flash import SECTOR_BYTES, FileStorage, Flash, FlashError, Storage
 from softdevice.trailer import SwapType, Trailer, confirm, is_confirmed, request_upgrade
-from softdevice.validation import header_at, is_trusted, max_image_bytes, read_image
+from softdevice.validation import header_at, is_trusted, read_image
 
 # The slots of Zephyr's nRF52840 DK: 118 sectors each.
 SLOT_SECTORS: Final = 118
@@ -63,8 +63,7 @@ class Board:
     @property
     def max_image_bytes(self) -> int:
         """Largest image in bytes that can be received and swapped in."""
-        layout = self.config.layout
-        return min(max_image_bytes(self.primary, layout, 0), max_image_bytes(self.secondary, layout, SECTOR_BYTES))
+        return largest_image(self.flash, self.config)
 
     def provision(self, image: bytes) -> None:
         """Put the factory image into primary, over SWD as it were; everything else becomes erased."""

@@ -25,7 +25,6 @@ from mcuboot_image import (
 )
 from softdevice.boot_config import BootConfig
 from softdevice.flash import Area
-from softdevice.trailer import TrailerLayout
 
 _ENCRYPTED: Final = 0x4 | 0x8
 _NON_BOOTABLE: Final = 0x10
@@ -106,13 +105,6 @@ def _info(area: Area, at: int) -> tuple[int, int]:
 def image_bytes(header: Header, unprotected: int) -> int:
     """Whole size of an image in bytes, header and TLVs included."""
     return header.header_size + header.image_size + header.protected_tlv_size + unprotected
-
-
-def max_image_bytes(area: Area, layout: TrailerLayout, start: int) -> int:
-    """Largest image in bytes that starts at `start` and ends before the first sector of the trailer."""
-    need = layout.trailer_bytes(area.flash.write_align)
-    trailer_sectors = -(-need // area.sector_size)
-    return area.size - trailer_sectors * area.sector_size - start
 
 
 def read_image(area: Area, offset: int, limit: int) -> Image | None:

@@ -19,7 +19,7 @@ Recorded traces of the real bootutil (firmware/vectors/mcuboot) hold all of this
 same order, with the power cut at each of them, MCUboot's two known bricks included.
 """
 
-from softdevice.bootloader.modes import boot, swap_type
+from softdevice.bootloader.modes import boot, largest_image, swap_type
 from softdevice.bootloader.outcome import BootAssertion, BootOutcome
 
-__all__ = ["BootAssertion", "BootOutcome", "boot", "swap_type"]
+__all__ = ["BootAssertion", "BootOutcome", "boot", "largest_image", "swap_type"]

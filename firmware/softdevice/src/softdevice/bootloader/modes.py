@@ -10,16 +10,20 @@ from softdevice.bootloader.move import MovePair
 from softdevice.bootloader.offset import OffsetPair
 from softdevice.bootloader.outcome import BootAssertion, BootOutcome
 from softdevice.bootloader.overwrite import OverwriteFastPair, OverwritePair
+from softdevice.bootloader.pair import PRIMARY, SECONDARY, Pair
 from softdevice.bootloader.scratch import ScratchPair
 from softdevice.flash import Flash, FlashError
 from softdevice.trailer import SwapType, Trailer, swap_type_due
 
+_PAIRS: Final[Mapping[Mode, type[Pair]]] = {
+    Mode.OFFSET: OffsetPair,
+    Mode.MOVE: MovePair,
+    Mode.SCRATCH: ScratchPair,
+    Mode.OVERWRITE: OverwritePair,
+    Mode.OVERWRITE_FAST: OverwriteFastPair,
+}
 _BOOTS: Final[Mapping[Mode, Callable[[Flash, BootConfig], BootOutcome]]] = {
-    Mode.OFFSET: partial(sequence.boot, OffsetPair),
-    Mode.MOVE: partial(sequence.boot, MovePair),
-    Mode.SCRATCH: partial(sequence.boot, ScratchPair),
-    Mode.OVERWRITE: partial(sequence.boot, OverwritePair),
-    Mode.OVERWRITE_FAST: partial(sequence.boot, OverwriteFastPair),
+    **{mode: partial(sequence.boot, kind) for mode, kind in _PAIRS.items()},
     Mode.DIRECT_XIP: direct_xip.boot,
     Mode.DIRECT_XIP_REVERT: direct_xip.boot_with_revert,
 }
@@ -42,3 +46,12 @@ def swap_type(flash: Flash, config: BootConfig, image: int = 0) -> SwapType:
     suffix = str(image) if image else ""
     primary, secondary = (Trailer(flash[name + suffix], config.layout) for name in ("primary", "secondary"))
     return swap_type_due(primary.read(), secondary.read(), config.rules)
+
+
+def largest_image(flash: Flash, config: BootConfig) -> int:
+    """Bytes of the largest image that both slots take, header and TLVs included."""
+    kind = _PAIRS.get(config.mode)
+    if kind is None:
+        return min(config.layout.swap_info(flash[name].size) for name in ("primary", "secondary"))
+    pair = kind(flash, config, 0)
+    return min(pair.max_image(PRIMARY), pair.max_image(SECONDARY))
