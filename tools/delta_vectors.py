@@ -55,7 +55,12 @@ def good() -> Iterator[Case]:
         ("empty-base", "nothing to start from: all of it is extra", b"", firmware(6, 300)),
         ("turned", "the halves exchanged: the base is read forwards and backwards", BASE, BASE[150:] + BASE[:150]),
         ("shorter", "a shorter result", BASE, BASE[60:260]),
-        ("longer", "three times the base, and runs longer than any buffer", BASE, BASE * 3 + b"\xff" * 5000 + NEXT),
+        (
+            "longer",
+            "three times the base, and a run longer than any buffer, its size of three bytes",
+            BASE,
+            BASE * 3 + b"\xff" * 17_000 + NEXT,
+        ),
         ("foreign", "nothing in common", BASE, random.Random(7).randbytes(200)),
         ("one", "one byte", b"", b"\x55"),
     )
