@@ -28,8 +28,8 @@ class Vector(NamedTuple):
 def vectors() -> Iterator[Vector]:
     for path in sorted((ROOT / "firmware" / "vectors" / "deltas").glob("*.json")):
         for case in json.loads(path.read_text()):
-            binary = (b64decode(case[key]) for key in ("base", "target", "delta"))
-            yield Vector(case["name"], *binary, case["result"])
+            base, target, delta = (b64decode(case[key]) for key in ("base", "target", "delta"))
+            yield Vector(case["name"], base, target, delta, case["result"])
 
 
 VECTORS = tuple(vectors())
