@@ -3,6 +3,7 @@
 Compiled from its source package; its Python and C parts are one program there (the C decoder for devices is not in it).
 """
 
+import random
 import subprocess
 from dataclasses import replace
 from hashlib import sha256
@@ -11,9 +12,9 @@ from pathlib import Path
 import pytest
 from strangers import detools
 
-from firmware_delta import HEADER_BYTES, Compression, Header, apply, encode_header
+from firmware_delta import HEADER_BYTES, Compression, DecodeError, Header, apply, encode_header
 from firmware_delta.creation import create
-from firmware_delta.testing import firmware, release
+from firmware_delta.testing import Pair, firmware, make_pair, release
 from updraft_local.firmware import Firmware
 
 CODE = firmware(1, 30_000)
@@ -87,3 +88,46 @@ def test_detools_gives_something_else_for_a_wrong_base_and_we_refuse(bench: Firm
     for delta in (made.data, lying):
         with pytest.raises(ValueError, match=r"another base|not what the container says"):
             apply(delta, wrong)
+
+
+APPLY_ALL = """
+import io, sys
+from hashlib import sha256
+from detools import apply_patch
+base = bytes.fromhex(sys.stdin.readline())
+for line in sys.stdin:
+    made = io.BytesIO()
+    apply_patch(io.BytesIO(base), io.BytesIO(bytes.fromhex(line)), made)
+    print(sha256(made.getvalue()).hexdigest())
+"""
+
+
+def without_hashes(pair: Pair, patch: bytes) -> bytes | None:
+    """What our decoder alone makes of a patch as long as the pair's; None when it refuses."""
+    decoder = pair.decoder()
+    try:
+        result = decoder.feed(patch)
+        decoder.finish()
+    except DecodeError:
+        return None
+    return result
+
+
+@pytest.mark.parametrize("compression", Compression)
+def test_damaged_patches_that_our_decoder_lets_through_mean_the_same_to_detools(compression: Compression) -> None:
+    # The hash would refuse them; that both make the same of them says that both read the format alike.
+    pair, dice = make_pair(3000, 12, compression), random.Random(5)
+    let_through = {}
+    for _ in range(1500):
+        patch = bytearray(pair.patch)
+        for _ in range(dice.randrange(1, 3)):
+            patch[dice.randrange(len(patch))] = dice.randrange(256)
+        if (result := without_hashes(pair, bytes(patch))) is not None:
+            let_through[bytes(patch)] = sha256(result).hexdigest()
+    lines = "\n".join([pair.base.hex(), *(patch.hex() for patch in let_through)])
+    python = str(Path(detools()).with_name("python"))
+    said = subprocess.run(
+        [python, "-c", APPLY_ALL], input=lines, check=True, capture_output=True, text=True, timeout=60
+    )
+    assert said.stdout.split() == list(let_through.values())
+    assert len(let_through) > 200
