@@ -427,4 +427,16 @@ MUTANTS: Final = (
     Mutant("xip: a slot without trailer is a candidate", _XIP, 'state.magic != "good" or', "False or"),
     Mutant("xip: counter is raised before confirmation", _XIP, "if confirmed or not revert:", "if True:"),
     Mutant("xip: counter is not compared", _XIP, "if not counter_allows(image, flash.counters[0]):", "if False:"),
+    Mutant(
+        "xip: image linked for the other slot runs", _XIP, "if not is_built_for(slot.area, slot.header):", "if False:"
+    ),
+    Mutant("address of the slot is not compared", _VALIDATION, "header.fields.load_address == area.base", "True"),
+    Mutant(
+        "lost image of a named swap is not confirmed away",
+        _SEQUENCE,
+        "        if pair.swaps:\n            _confirm(pair)\n",
+        "",
+    ),
+    Mutant("unknown swap_info is swapped", _SEQUENCE, "if pair.due not in UPGRADES:", "if pair.due == SwapType.PANIC:"),
+    Mutant("gap in the records is overlooked", _SCRATCH, "if not self.config.validate_primary and", "if False and"),
 )

@@ -3,8 +3,9 @@
 import pytest
 from device_images import KEY, signed
 
+from mcuboot_image import Header, Version
 from softdevice.boot_config import BootConfig, Mode
-from softdevice.bootloader import BootOutcome, boot
+from softdevice.bootloader import BootAssertion, BootOutcome, boot
 from softdevice.bootloader.scratch import status_source
 from softdevice.flash import Flash
 from softdevice.trailer import (
@@ -19,6 +20,7 @@ from softdevice.trailer import (
     request_upgrade,
     swap_type_due,
 )
+from softdevice.validation import SlotHeader, is_built_for
 
 TEST, PERMANENT, REVERT, NONE = SwapType.TEST, SwapType.PERMANENT, SwapType.REVERT, SwapType.NONE
 
@@ -72,12 +74,69 @@ def test_status_of_a_scratch_swap_is_in_one_place(
     assert status_source(primary, scratch, image) == source
 
 
+@pytest.mark.parametrize(
+    ("flags", "address", "fits"), [(0, 0, True), (0x100, 8192, True), (0x100, 0, False), (0x100, 8196, False)]
+)
+def test_image_linked_to_an_address_runs_from_the_slot_that_has_it(flags: int, address: int, fits: bool) -> None:
+    secondary = Flash((("primary", 1024, 8), ("secondary", 1024, 8)))["secondary"]
+    header = Header(address, 32, 0, 1000, flags, Version(1, 0, 0))
+    assert is_built_for(secondary, SlotHeader(True, False, header)) == fits
+
+
+def test_image_linked_for_the_other_slot_is_passed_over_and_left_alone() -> None:
+    flash = Flash((("primary", 1024, 8), ("secondary", 1024, 8)))
+    flash.storage.write(0, signed("1.0.0", 1500))
+    newer = bytearray(signed("2.0.0", 1500))
+    newer[16:20] = (0x100).to_bytes(4, "little")  # ROM fixed, and the load address is 0: that is primary's
+    flash.storage.write(flash["secondary"].base, bytes(newer))
+    assert str(boot(flash, BootConfig((KEY.public,), Mode.DIRECT_XIP)).version) == "1.0.0"
+    assert flash.operations == 0
+
+
 def start(flash: Flash, config: BootConfig, old: bytes, new: bytes) -> BootOutcome:
     """Boot a device with these images after a permanent request."""
     for name, image in (("primary", old), ("secondary", new)):
         flash.storage.write(flash[name].base, image)
     request_upgrade(Trailer(flash["secondary"], config.layout), permanent=True)
     return boot(flash, config)
+
+
+def interrupted(swap_info: int, new: bytes) -> tuple[Flash, BootConfig]:
+    """A device that lost power when the first words of its status were written, and no record yet."""
+    flash = Flash((("primary", 1024, 12), ("secondary", 1024, 12)))
+    config = BootConfig((KEY.public,), Mode.MOVE, max_sectors=12)
+    for name, image in (("primary", signed("1.0.0", 1500)), ("secondary", new)):
+        flash.storage.write(flash[name].base, image)
+    trailer = Trailer(flash["primary"], config.layout)
+    trailer.write_swap_info(swap_info)
+    trailer.write_magic()
+    return flash, config
+
+
+def test_named_swap_begins_anew_when_its_image_is_good() -> None:
+    assert str(boot(*interrupted(TEST, signed("2.0.0", 1500))).version) == "2.0.0"
+
+
+def test_named_swap_whose_image_is_gone_is_given_up_and_the_old_image_kept() -> None:
+    flash, config = interrupted(TEST, b"no image" * 100)
+    assert str(boot(flash, config).version) == "1.0.0"
+    assert Trailer(flash["primary"], config.layout).read().image_ok == "set"
+
+
+def test_swap_info_that_nobody_understands_stops_the_device() -> None:
+    with pytest.raises(BootAssertion, match="swap_info 7"):
+        boot(*interrupted(7, signed("2.0.0", 1500)))
+
+
+def test_gap_in_the_records_stops_a_device_that_does_not_validate_primary() -> None:
+    flash = Flash((("primary", 1024, 8), ("secondary", 1024, 8), ("scratch", 1024, 2)))
+    config = BootConfig((KEY.public,), Mode.SCRATCH, max_sectors=8, validate_primary=False)
+    flash.storage.write(0, signed("1.0.0", 1500))
+    trailer = Trailer(flash["primary"], config.layout)
+    trailer.write_record(0, 1)
+    trailer.write_record(2, 3)
+    with pytest.raises(BootAssertion, match="gap"):
+        boot(flash, config)
 
 
 def test_empty_primary_is_older_than_any_image_that_would_overwrite_it() -> None:
