@@ -56,8 +56,13 @@ class Release:
 
     set_id: int
     version: str
-    size: int
+    content: bytes
     sha256: str
+
+    @property
+    def size(self) -> int:
+        """Bytes of the image."""
+        return len(self.content)
 
     @property
     def blocks(self) -> int:
@@ -72,8 +77,8 @@ class Bench:
         made = firmware.prepare(folder / "firmware")
         self.folder = folder
         self.suite = Suite(Options(folder, made, DEVICES, misbehaving={}, pace=PACE, frontend=False, workers=2))
-        self._key = images.load_key(made.private_key)
-        self._payloads = [images.zephyr_payload(package) for package in images.ZEPHYR_PACKAGES]
+        self.key = images.load_key(made.private_key)
+        self.payloads = [images.zephyr_payload(package) for package in images.ZEPHYR_PACKAGES]
         self._count = 0
         self.names = [device_name(number) for number in range(1, DEVICES + 1)]
 
@@ -91,15 +96,14 @@ class Bench:
 
     # --- what an operator does ----------------------------------------------------------------------------------
 
-    def release(self) -> Release:
-        """A new version of real firmware, signed and uploaded."""
+    def release(self, payload: bytes | None = None) -> Release:
+        """A new version of real firmware (or of `payload`), signed and uploaded."""
         self._count += 1
         version = f"1.{self._count}.0"
         path = self.folder / f"bridge-{version}.bin"
-        path.write_bytes(images.sign(self._payloads[self._count % 2], version, self._key))
+        path.write_bytes(images.sign(payload or self.payloads[self._count % 2], version, self.key))
         made = self.manager.publish(path, firmware.PRODUCT_KEY)
-        artifact = made["artifact"]
-        return Release(made["distributionSetId"], version, artifact["size"], artifact["sha256"])
+        return Release(made["distributionSetId"], version, path.read_bytes(), made["artifact"]["sha256"])
 
     def create(
         self, release: Release, *, query: str = "name==softdevice-*", groups: int = GROUPS, errors: int = 0
