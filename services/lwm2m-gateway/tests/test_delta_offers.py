@@ -115,15 +115,17 @@ def rebooting(story: Story) -> Story:
 
 
 # What happens after the offer of a delta, and what the timeline says then.
-FAILURES: tuple[tuple[str, list[tuple[events.Event, float]], str], ...] = (
-    *(
-        (
-            f"result {result} while downloading",
-            [(events.Observed(state=1), 1), (events.Observed(0, result), 1)],
-            f"by delta the device reported result {result}: ",
-        )
-        for result in (2, 3, 4, 5, 6, 7, 8, 9, 17)
-    ),
+Failure = tuple[str, list[tuple[events.Event, float]], str]
+RESULTS: list[Failure] = [
+    (
+        f"result {result} while downloading",
+        [(events.Observed(state=1), 1), (events.Observed(0, result), 1)],
+        f"by delta the device reported result {result}: ",
+    )
+    for result in (2, 3, 4, 5, 6, 7, 8, 9, 17)
+]
+FAILURES: list[Failure] = [
+    *RESULTS,
     ("refused before it began", [(events.Observed(0, 5), 1)], "by delta the device reported result 5: "),
     (
         "lost in a reboot",
@@ -156,7 +158,7 @@ FAILURES: tuple[tuple[str, list[tuple[events.Event, float]], str], ...] = (
         ],
         "by delta the device reported result 8: ",
     ),
-)
+]
 
 
 @pytest.mark.parametrize(("happening", "said"), [row[1:] for row in FAILURES], ids=[row[0] for row in FAILURES])

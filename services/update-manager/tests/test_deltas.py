@@ -2,6 +2,7 @@
 
 import asyncio
 import hashlib
+import json
 from collections.abc import Callable
 from dataclasses import replace
 from datetime import timedelta
@@ -15,10 +16,11 @@ from sqlalchemy import select, text, update
 
 from firmware_delta import apply
 from softdevice.images import SigningKey, sign
+from update_manager.adapters import delta_process
 from update_manager.adapters.artifact_store import ArtifactStore
 from update_manager.adapters.db import tables as t
 from update_manager.adapters.db.session import Database
-from update_manager.application import delta_builds
+from update_manager.application import delta_builds, uplink
 from update_manager.application.deltas import limits_of
 from update_manager.domain.deltas import Limits
 from update_manager.settings import UpdateManagerSettings
@@ -76,7 +78,7 @@ async def runs(database: Database, image: str | None, formats: int = 3, name: st
         await session.execute(update(t.Target).where(t.Target.controller_id == name).values(**reported))
 
 
-async def rows(database: Database) -> list[t.Delta]:
+async def made(database: Database) -> list[t.Delta]:
     async with database.read() as session:
         return list(await session.scalars(select(t.Delta).order_by(t.Delta.id)))
 
@@ -97,7 +99,7 @@ async def test_a_delta_is_built_when_somebody_asks_and_gives_the_image(
     versions: tuple[bytes, bytes],
 ) -> None:
     old, new = versions
-    question = {"from": hash_of(old), "formats": 3}
+    question: dict[str, str | int] = {"from": hash_of(old), "formats": 3}
     waiting = await gateway.get(link, params=question)
     assert (waiting.status_code, waiting.headers["retry-after"]) == (202, "1")
     assert await build_all(database, store, limits) == 1
@@ -110,11 +112,11 @@ async def test_a_delta_is_built_when_somebody_asks_and_gives_the_image(
     part = await gateway.get(found["_links"]["download-http"]["href"], headers={"Range": "bytes=10-19"})
     assert (part.status_code, part.content) == (206, fetched.content[10:20])
     assert part.headers["etag"] == f'"{found["sha256"]}"'
-    [row] = await rows(database)
+    [row] = await made(database)
     assert (row.status, row.uses) == ("ready", 1) and row.creation_milliseconds is not None
     assert await build_all(database, store, limits) == 0, "made once"
     ok(await gateway.get(link, params=question), 200)
-    assert (await rows(database))[0].uses == 2
+    assert (await made(database))[0].uses == 2
 
 
 async def test_the_same_pair_gives_the_same_bytes_and_each_mask_its_own_format(
@@ -128,14 +130,14 @@ async def test_the_same_pair_gives_the_same_bytes_and_each_mask_its_own_format(
     for formats in (1, 2):
         await gateway.get(link, params={"from": hash_of(versions[0]), "formats": formats})
     await build_all(database, store, limits)
-    first = await rows(database)
+    first = await made(database)
     assert [row.format for row in first] == [1, 2], "a device that takes one format is never given the other"
     async with database.write() as session:
         await session.execute(text("DELETE FROM delta"))
     for formats in (1, 2):
         await gateway.get(link, params={"from": hash_of(versions[0]), "formats": formats})
     await build_all(database, store, limits)
-    assert [row.sha256 for row in await rows(database)] == [row.sha256 for row in first]
+    assert [row.sha256 for row in await made(database)] == [row.sha256 for row in first]
 
 
 @pytest.mark.parametrize(
@@ -153,7 +155,7 @@ async def test_a_question_about_an_image_nobody_uploaded_leaves_no_trace(
     gateway: httpx.AsyncClient, database: Database, link: str, question: dict[str, str], status: int
 ) -> None:
     assert (await gateway.get(link, params=question)).status_code == status
-    assert await rows(database) == []
+    assert await made(database) == []
 
 
 async def test_strangers_and_other_devices_get_no_delta(
@@ -185,7 +187,7 @@ async def test_a_delta_that_is_not_worth_it_is_refused_with_its_size_and_offered
     await gateway.get(link, params=question)
     before = stored_files()
     await build_all(database, store, replace(limits, threshold_percent=1))
-    [row] = await rows(database)
+    [row] = await made(database)
     assert (row.status, row.reason) == ("refused", "over_threshold") and row.size is not None and row.sha256 is None
     assert stored_files() == before, "its bytes are not kept"
     assert (await gateway.get(link, params=question)).status_code == 404
@@ -202,7 +204,7 @@ async def test_deltas_are_switched_off_by_a_threshold_of_nothing(
     parts = app.state.parts
     parts.settings = parts.settings.model_copy(update={"delta_threshold_percent": 0})
     assert (await gateway.get(link, params={"from": hash_of(versions[0])})).status_code == 404
-    assert await rows(database) == []
+    assert await made(database) == []
 
 
 async def test_images_of_different_keys_make_no_pair(
@@ -216,7 +218,7 @@ async def test_images_of_different_keys_make_no_pair(
     strange = sign(OLD, "0.9.0", foreign_key)
     await publish(operator, strange, "pump")
     assert (await gateway.get(link, params={"from": hash_of(strange)})).status_code == 404
-    [row] = await rows(database)
+    [row] = await made(database)
     assert (row.status, row.reason) == ("refused", "other_key")
 
 
@@ -233,7 +235,7 @@ async def test_a_delta_that_cannot_be_made_is_a_failure_with_its_reason_and_bloc
     assert await delta_builds.build_one(database, store, limits, 0.001)
     store.path(hash_of(versions[0])).unlink()
     assert await delta_builds.build_one(database, store, limits, SECONDS)
-    late, spoilt = await rows(database)
+    late, spoilt = await made(database)
     assert (late.status, late.reason) == ("failed", "it took longer than 0.001 s")
     assert spoilt.status == "failed" and spoilt.reason is not None and "FileNotFoundError" in spoilt.reason
     assert (await gateway.get(link, params={"from": hash_of(versions[0])})).status_code == 202, "mask 3 is another pair"
@@ -250,14 +252,14 @@ async def test_two_builders_never_make_one_pair_at_once_and_a_killed_one_leaves_
 ) -> None:
     await gateway.get(link, params={"from": hash_of(versions[0])})
     begun, go_on = asyncio.Event(), asyncio.Event()
-    make = delta_builds.delta_process.make
+    make = delta_process.make
 
     async def slow(*arguments: Any) -> Any:
         begun.set()
         await go_on.wait()
         return await make(*arguments)
 
-    monkeypatch.setattr(delta_builds.delta_process, "make", slow)
+    monkeypatch.setattr(delta_process, "make", slow)
     first = asyncio.create_task(delta_builds.build_one(database, store, limits, SECONDS))
     await begun.wait()
     assert not await delta_builds.build_one(database, store, limits, SECONDS), "somebody is at it"
@@ -265,10 +267,10 @@ async def test_two_builders_never_make_one_pair_at_once_and_a_killed_one_leaves_
     assert asked.status_code == 202, "who asks does not wait for the builder"
     first.cancel()  # as a worker that dies: its transaction is rolled back
     await asyncio.gather(first, return_exceptions=True)
-    assert [row.status for row in await rows(database)] == ["wanted"]
+    assert [row.status for row in await made(database)] == ["wanted"]
     go_on.set()
     assert await delta_builds.build_one(database, store, limits, SECONDS)
-    assert [row.status for row in await rows(database)] == ["ready"]
+    assert [row.status for row in await made(database)] == ["ready"]
 
 
 async def test_what_nobody_uses_is_forgotten_with_its_bytes_and_what_an_artifact_shares_stays(
@@ -284,12 +286,12 @@ async def test_what_nobody_uses_is_forgotten_with_its_bytes_and_what_an_artifact
     await gateway.get(link, params={"from": hash_of(versions[0])})
     await build_all(database, store, limits)
     await delta_builds.tidy(database, store, timedelta(days=1))
-    [row] = await rows(database)
+    [row] = await made(database)
     assert row.sha256 is not None and store.path(row.sha256) in stored_files()
     async with database.write() as session:
         await session.execute(text("UPDATE delta SET last_used_at = last_used_at - interval '25 hours'"))
     await delta_builds.tidy(database, store, timedelta(days=1))
-    assert await rows(database) == [] and len(stored_files()) == 2, "both images are still there"
+    assert await made(database) == [] and len(stored_files()) == 2, "both images are still there"
 
 
 async def test_the_bytes_of_a_delta_are_not_taken_away_with_an_artifact_that_has_the_same(
@@ -303,7 +305,7 @@ async def test_the_bytes_of_a_delta_are_not_taken_away_with_an_artifact_that_has
 ) -> None:
     await gateway.get(link, params={"from": hash_of(versions[0])})
     await build_all(database, store, limits)
-    [row] = await rows(database)
+    [row] = await made(database)
     assert row.sha256 is not None
     [module] = ok(await operator.post("/rest/v1/softwaremodules", json=[{"name": "m", "version": "1", "type": "os"}]))
     path = f"/rest/v1/softwaremodules/{module['id']}"
@@ -330,7 +332,7 @@ async def test_an_older_image_and_a_padded_one_are_known_by_what_a_device_report
     await delta_builds.tidy(database, store, timedelta(days=1))
     assert (await gateway.get(link, params=question)).status_code == 202
     await build_all(database, store, limits)
-    assert [row.status for row in await rows(database)] == ["ready"]
+    assert [row.status for row in await made(database)] == ["ready"]
 
 
 async def test_a_rollout_asks_for_what_its_population_really_runs_and_shows_what_it_saves(
@@ -360,9 +362,9 @@ async def test_a_rollout_asks_for_what_its_population_really_runs_and_shows_what
         "bytesPlanned": 4 * len(new),
     }
     rollout = await make_rollout(operator, release)
-    assert [(row.from_sha256, row.formats) for row in await rows(database)] == [(hash_of(old), 3)]
+    assert [(row.from_sha256, row.formats) for row in await made(database)] == [(hash_of(old), 3)]
     await build_all(database, store, limits)
-    [row] = await rows(database)
+    [row] = await made(database)
     assert row.size is not None
     shown = ok(await operator.post("/rest/v1/rollouts/preview", json=body))
     planned = 3 * len(new) + row.size
@@ -371,15 +373,15 @@ async def test_a_rollout_asks_for_what_its_population_really_runs_and_shows_what
     await step_all(database)
     await runs(database, hash_of(old), 2, "silent")
     ok(await operator.post(f"/rest/v1/rollouts/{rollout}/start"), 204)
-    assert (hash_of(old), 2) in [(row.from_sha256, row.formats) for row in await rows(database)], "seen at the start"
+    assert (hash_of(old), 2) in [(row.from_sha256, row.formats) for row in await made(database)], "seen at the start"
     listed = ok(await operator.get(f"/rest/v1/distributionsets/{release}/deltas"))["content"]
-    assert [(one["formats"], one["targets"], one["status"], one.get("reason")) for one in listed] == [
+    assert {(one["formats"], one["targets"], one["status"], one.get("reason")) for one in listed} == {
         (0, 1, "none", None),
         (2, 1, "wanted", None),
         (3, 1, "ready", None),
         (3, 1, "refused", "unknown_base"),
-    ]
-    ready = listed[2]
+    }
+    [ready] = [one for one in listed if one["status"] == "ready"]
     assert ready["from"] == {"sha256": hash_of(old), "versions": ["1.0.0"]}
     assert ready["savedBytes"] == len(new) - row.size and ready["ratio"] == round(row.size / len(new), 4)
 
@@ -399,4 +401,50 @@ async def test_a_release_keeps_a_bounded_number_of_pairs(
     for formats in (1, 2, 3):
         asked = await gateway.get(link, params={"from": hash_of(versions[0]), "formats": formats})
         answers.append(asked.status_code)
-    assert answers == [202, 202, 404] and len(await rows(database)) == 2
+    assert answers == [202, 202, 404] and len(await made(database)) == 2
+
+
+async def test_a_rollout_shows_what_was_sent_and_what_deltas_saved(
+    operator: httpx.AsyncClient, database: Database, release: int, versions: tuple[bytes, bytes]
+) -> None:
+    full = len(versions[1])
+    await make_targets(operator, "delta", "fallback", "full", "half")
+    rollout = await make_rollout(operator, release)
+    await step_all(database)
+    ok(await operator.post(f"/rest/v1/rollouts/{rollout}/start"), 204)
+    await step_all(database)
+    async with database.read() as session:
+        ids = select(t.Target.controller_id, t.Action.id).join(t.Action, t.Action.target_id == t.Target.id)
+        rows = await session.execute(ids.where(t.Action.rollout_id == rollout))
+        mine: dict[str, int] = {row.controller_id: row.id for row in rows}
+    offer = {"kind": "delta", "size": 160, "fullSize": full, "sha256": "ef" * 32, "from": "cd" * 32}
+    whole = {"kind": "full", "size": full, "fullSize": full, "sha256": "ab" * 32}
+    events: list[dict[str, Any]] = []
+
+    def tell(name: str, kind: str, **more: Any) -> None:
+        common = {"id": f"event-{len(events)}", "tenant": "DEFAULT", "controllerId": name, "at": 1000 * len(events)}
+        events.append({"type": kind, "actionId": mine[name], **common, **more})
+
+    def sent(name: str, what: dict[str, Any], offset: int, on_air: int) -> None:
+        tell(name, "phase", phase="offered", text="offered", delivery=what)
+        tell(name, "progress", sha256=what["sha256"], size=what["size"], offset=offset, bytesOnAir=on_air)
+
+    sent("delta", offer, 160, 200)
+    tell("delta", "phase", phase="downloaded", text="there")
+    sent("fallback", offer, 100, 120)
+    sent("fallback", whole, full, full + 50)
+    tell("fallback", "phase", phase="succeeded", text="there")
+    sent("full", whole, full, full)
+    sent("half", offer, 80, 90)
+    async with database.write() as session:
+        await uplink.store(session, [uplink.parse(json.dumps(one).encode()) for one in events])
+    shown = ok(await operator.get(f"/rest/v1/rollouts/{rollout}/progress"))
+    assert shown["bytesOnAir"] == 200 + 120 + full + 50 + full + 90
+    assert shown["delivery"] == {
+        "bytesByDelta": 200 + 120 + 90,
+        "bytesByFull": full + 50 + full,
+        "bytesSaved": full - 200 - 120,
+        "arrivedByDelta": 1,
+        "fellBackToFull": 1,
+    }
+    assert shown["forecast"]["unknown"] == 5 and shown["forecast"]["bytesPlanned"] == 5 * full

@@ -299,3 +299,36 @@ def test_parse_raises_nothing_but_malformed(raw: bytes) -> None:
         assert set(uplink.parse(raw)) >= {"type", "at", "id", "controllerId", "tenant"}
     except uplink.Malformed:
         pass
+
+
+async def test_what_a_device_runs_and_takes_follows_its_telemetry(database: Database, action: int) -> None:
+    async def known() -> tuple[str | None, int]:
+        now = await target(database)
+        return now.image_sha256, now.delta_formats
+
+    told: dict[str, Any] = {"/26250/0/0": "ab" * 32, "/26250/0/3": "3"}
+    await deliver(database, event("telemetry", 1, resources={"/3/0/3": "1.0"}), event("telemetry", 2, resources=told))
+    assert await known() == ("ab" * 32, 3)
+    await deliver(database, event("telemetry", 3, resources={"/3/0/9": "80"}))
+    assert await known() == ("ab" * 32, 3), "what says nothing of it changes nothing"
+    await deliver(database, event("telemetry", 1, id="late", resources={**told, "/26250/0/0": "cd" * 32}))
+    assert await known() == ("ab" * 32, 3), "late news is no news"
+    await deliver(database, event("telemetry", 4, resources={"/3/0/3": "2.0"}))
+    assert await known() == (None, 0), "another version is another image"
+    for at, nonsense in enumerate(({"/26250/0/0": "ab", "/26250/0/3": "many"}, {"/26250/0/0": 7, "/26250/0/3": -1}), 5):
+        await deliver(database, event("telemetry", at, resources=nonsense))
+        assert await known() == (None, 0)
+
+
+async def test_an_offer_and_what_was_sent_of_it_are_kept_with_the_action(
+    operator: httpx.AsyncClient, database: Database, action: int
+) -> None:
+    delta = {"kind": "delta", "size": 160, "fullSize": 1000, "sha256": "ef" * 32, "from": "cd" * 32}
+    mine: dict[str, Any] = {"actionId": action, "phase": "offered", "text": "offered"}
+    progress: dict[str, Any] = {"actionId": action, "sha256": "ef" * 32, "offset": 160, "size": 160, "bytesOnAir": 170}
+    await deliver(database, event("phase", 1, **mine, delivery=delta), event("progress", 2, **progress))
+    await deliver(database, event("phase", 3, **{**mine, "phase": "downloaded"}), event("phase", 4, **mine, delivery=7))
+    [attempt] = ok(await operator.get("/rest/v1/targets/probe/timeline"))["attempts"]
+    shape = {"kind": "delta", "size": 160, "fullSize": 1000, "from": "cd" * 32}
+    assert attempt["delivery"] == {**shape, "deltaSize": 160, "deltaSha256": "ef" * 32}
+    assert (attempt["download"]["bytesOnAir"], attempt["download"]["deltaBytesOnAir"]) == (170, 170)

@@ -1,6 +1,7 @@
 """Worker and beat as real processes over real Redis: jobs are done, killed workers replaced, lost rings rung again."""
 
 import asyncio
+import hashlib
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -11,11 +12,23 @@ import pytest
 import redis.asyncio as redis
 from sqlalchemy import text
 
+from firmware_delta import apply
+from softdevice.images import SigningKey, sign
 from update_manager.adapters.db.session import Database
 from update_manager.application.hints import STREAM as HINTS
 from update_manager.entrypoints.worker.celery_app import QUEUE, STEP_ROLLOUTS, SWEEP, create_celery
 from update_manager.settings import UpdateManagerSettings
-from update_manager.testing import GATEWAY_TOKEN, Cable, Device, make_plain_set, make_rollout, make_targets, ok
+from update_manager.testing import (
+    GATEWAY_TOKEN,
+    Cable,
+    Device,
+    make_plain_set,
+    make_product,
+    make_rollout,
+    make_targets,
+    ok,
+    publish,
+)
 from updraft_local.processes import Process, python
 
 NAMES = [f"w{number}" for number in range(6)]
@@ -39,7 +52,7 @@ def start(settings: UpdateManagerSettings, tmp_path: Path) -> Iterator[Starter]:
             "DATABASE_URL": database_url or settings.database_url.get_secret_value(),
             "REDIS_URL": redis_url or settings.redis_url.get_secret_value(),
             "UPDATE_MANAGER_GATEWAY_TOKEN": GATEWAY_TOKEN,
-            "UPDATE_MANAGER_ARTIFACT_DIRECTORY": str(tmp_path),
+            "UPDATE_MANAGER_ARTIFACT_DIRECTORY": str(settings.artifact_directory),
             "UPDATE_MANAGER_ENGINE_TICK_SECONDS": "0.2",
         }
         log = tmp_path / f"{role}-{len(started)}.log"
@@ -203,3 +216,25 @@ async def test_worker_and_beat_outlive_servers_that_are_away(
         process.require_alive()
     for cable in (broker, postgres):
         await cable.pull()
+
+
+async def test_a_delta_is_made_by_a_worker_while_a_device_waits_for_it(
+    operator: httpx.AsyncClient, gateway: httpx.AsyncClient, start: Starter, signing_key: SigningKey
+) -> None:
+    old, new = (sign(bytes(4000) + bytes(range(200)), version, signing_key) for version in ("1.0.0", "1.1.0"))
+    await make_product(operator, signing_key.public_pem)
+    await publish(operator, old)
+    release = (await publish(operator, new))["distributionSetId"]
+    await make_targets(operator, "probe")
+    ok(await operator.post("/rest/v1/targets/probe/assignedDS", json={"id": release}))
+    device = Device(gateway, "probe")
+    answer = ok(await gateway.get(f"{device.base}/deploymentBase/{await device.assigned()}"))
+    href = answer["deployment"]["chunks"][0]["artifacts"][0]["_links"]["delta"]["href"]
+    for role in ("worker", "beat"):
+        start(role)
+    question = {"from": hashlib.sha256(old).hexdigest()}
+    async with asyncio.timeout(60):
+        while (found := await gateway.get(href, params=question)).status_code == 202:
+            await asyncio.sleep(0.1)
+    fetched = await gateway.get(ok(found, 200)["_links"]["download-http"]["href"])
+    assert apply(fetched.content, old) == new
