@@ -183,3 +183,12 @@ def write(path: Path) -> int:
     records = [*mcuboot_images(), *deltas(), *packages()]
     path.write_bytes(encode(records))
     return len(records)
+
+
+def seeds() -> Iterator[bytes]:
+    """Inputs a fuzzer may begin with: two bytes that choose door and pieces, then an image or a delta."""
+    yield b"\x00\x00" + built_image(b"nothing much", 1)
+    yield b"\x01\x0f" + built_image(firmware(3, 500), 1)
+    for record in deltas():
+        if record.kind == DELTA and len(record.parts[1]) < 500:
+            yield b"\x02\x10" + record.parts[1]

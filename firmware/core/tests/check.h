@@ -25,6 +25,7 @@ void test_vectors(void);
 
 /* What the machine gives: see port_host.c and port_qemu.c. */
 void port_say(const char *text);
+void port_leave(int status);
 size_t port_load(const char *name, uint8_t *data, size_t room); /* bytes of the file; 0 when it cannot be read */
 /* Bytes of stack that the call took; 0 where that cannot be told. */
 size_t port_stack_of(void (*call)(void *), void *argument);

@@ -61,8 +61,10 @@ static int model_erase(void *context, uint32_t offset, size_t length) {
 
 void model_begin(struct flash_model *model, uint8_t content, uint32_t size, uint32_t sector_bytes, uint8_t write_unit,
                  uint8_t erased_value) {
-    memset(model, 0, sizeof *model);
-    memset(model->data, content, sizeof model->data);
+    const uint32_t whole_sectors = (size + sector_bytes - 1) / sector_bytes * sector_bytes;
+    memset(model->data, content, whole_sectors < MODEL_BYTES ? whole_sectors : MODEL_BYTES);
+    model->operations = model->erases = model->cut_at = model->reads = model->fail_read_at = model->violations = 0;
+    model->highest = 0;
     model->slot = (struct updraft_slot){
         .area = {model_read, model, size},
         .write = model_write,

@@ -31,6 +31,11 @@ void check_that(bool good, const char *file, int line, const char *what) {
         port_say(what);
         port_say("\n");
     }
+#ifdef FAIL_FAST
+    if (failures > 0) {
+        port_leave(1);
+    }
+#endif
 }
 
 void check_equal(long found, long expected, const char *file, int line, const char *what) {

@@ -128,6 +128,14 @@ static void an_image_that_contradicts_itself_is_refused(void) {
     }
 }
 
+static void sizes_that_come_around_to_something_plausible_are_refused(void) {
+    image_begin(&image, 40, 0, 0, 0);
+    image.data[8] = 64; /* and an image of 2^32 - 24 bytes: 40 in all, where the TLVs are */
+    memcpy(image.data + 12, "\xe8\xff\xff\xff", 4);
+    image_seal(&image);
+    CHECK_EQUAL(checked(), UPDRAFT_INTEGRITY);
+}
+
 static void the_first_entry_of_a_type_counts(void) {
     struct updraft_image facts;
     image_begin(&image, 32, 10, 4 + 8 + 8, 0);
@@ -183,6 +191,7 @@ void test_image(void) {
     RUN(every_cut_of_an_image_is_refused);
     RUN(every_read_of_an_image_may_fail);
     RUN(an_image_that_contradicts_itself_is_refused);
+    RUN(sizes_that_come_around_to_something_plausible_are_refused);
     RUN(the_first_entry_of_a_type_counts);
     RUN(entries_nobody_knows_are_passed_over);
     RUN(a_key_hash_of_another_size_is_left_to_the_bootloader);

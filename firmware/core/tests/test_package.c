@@ -133,6 +133,9 @@ static void what_only_the_whole_gives_away_is_refused_at_the_end(void) {
     put(&delta, "x", 1);
     CHECK_EQUAL(brought(&delta, 100), UPDRAFT_INTEGRITY);
     pair(UPDRAFT_CRLE);
+    delta.data[60] ^= 1; /* in the hash of the result: a good image, and not the one that was promised */
+    CHECK_EQUAL(brought(&delta, 100), UPDRAFT_INTEGRITY);
+    pair(UPDRAFT_CRLE);
     delta.data[delta.size - 400] ^= 1; /* in the patch */
     CHECK_EQUAL(brought(&delta, 100), UPDRAFT_INTEGRITY);
 }

@@ -28,7 +28,8 @@ static void pair(void) {
 
 /* Apply `delta` in pieces of `step` bytes, through dump and restore after each when `by_dump`. */
 static enum updraft_result applied(uint32_t step, bool by_dump) {
-    const struct updraft_source source = memory_source(base.data, base.size);
+    /* Longer than the delta's base: nothing behind that may be read. */
+    const struct updraft_source source = memory_source(base.data, base.size + 100);
     struct updraft_delta header;
     struct updraft_patch patch;
     enum updraft_result said = updraft_delta_decode(delta.data, &header);
@@ -153,6 +154,19 @@ static void a_number_has_one_spelling(void) {
     }
 }
 
+static void a_number_that_is_right_but_for_its_33rd_bit_is_refused(void) {
+    static const uint8_t zero_and_two_to_the_32nd[] = {0x80, 0x80, 0x80, 0x80, 0x20};
+    pair();
+    stream.size = 0;
+    put_number(&stream, 0);
+    put(&stream, zero_and_two_to_the_32nd, sizeof zero_and_two_to_the_32nd);
+    put_number(&stream, (long)target.size);
+    put(&stream, target.data, target.size);
+    put_number(&stream, 0);
+    delta_of(&delta, UPDRAFT_CRLE, &base, &target, &stream);
+    CHECK_EQUAL(applied(1000, false), UPDRAFT_INTEGRITY);
+}
+
 /* Patches of crle after the prefix, for a target of the ten bytes 'a'. */
 static void segments_of_crle_are_taken_as_they_are_told(void) {
     static const struct {
@@ -167,6 +181,7 @@ static void segments_of_crle_are_taken_as_they_are_told(void) {
         {{2, 3, 0, 0, 10, 1, 10, 'a', 0, 1, 0}, 11, UPDRAFT_INTEGRITY},       /* a kind that is none */
         {{0, 3, 0, 0, 10, 1, 10, 'a', 0, 2, 0}, 11, UPDRAFT_INTEGRITY},       /* ends inside a segment */
         {{0, 3, 0, 0, 10, 1, 10, 'a', 0, 0, 0, 1, 0}, 13, UPDRAFT_INTEGRITY}, /* a segment of nothing */
+        {{0, 3, 0, 0, 10, 1, 10, 'a', 0, 1, 0, 1, 0, 0}, 14, UPDRAFT_INTEGRITY},
         {{0, 3, 0, 0, 10, 1, 10, 'a', 0, 1, 0, 0}, 12, UPDRAFT_INTEGRITY},    /* the kind of one more segment */
         {{0, 0x80, 0x80, 0x80, 0x80, 0x80, 1}, 7, UPDRAFT_INTEGRITY},         /* a size of six bytes */
         {{0, 0x83, 0}, 3, UPDRAFT_INTEGRITY},                                 /* a size with an idle byte */
@@ -289,7 +304,9 @@ static void what_was_refused_once_is_refused_for_ever(void) {
     CHECK_EQUAL(updraft_patch_feed(&patch, &source, &sink, first, 1), UPDRAFT_INTEGRITY);
     CHECK_EQUAL(updraft_patch_finish(&patch), UPDRAFT_INTEGRITY);
     updraft_patch_begin(&patch, &header);
+    delta.data[delta.size] = 0; /* what could begin another segment */
     CHECK_EQUAL(updraft_patch_feed(&patch, &source, &sink, first, header.patch_size + 1), UPDRAFT_INTEGRITY);
+    CHECK_EQUAL(updraft_patch_feed(&patch, &source, &sink, first, header.patch_size), UPDRAFT_INTEGRITY);
 }
 
 static void a_sink_or_a_base_that_fails_ends_the_patch(void) {
@@ -366,6 +383,7 @@ void test_patch(void) {
     RUN(a_patch_may_move_back_and_forth_in_the_base);
     RUN(a_stream_that_breaks_a_rule_is_refused);
     RUN(a_number_has_one_spelling);
+    RUN(a_number_that_is_right_but_for_its_33rd_bit_is_refused);
     RUN(segments_of_crle_are_taken_as_they_are_told);
     RUN(tokens_of_heatshrink_are_taken_as_they_are_told);
     RUN(a_copy_reaches_back_as_far_as_it_says);
