@@ -102,6 +102,8 @@ async def _campaign(database: Database, operator: httpx.AsyncClient, gateway: ht
     await step_all(database)
     actions = {name: await devices[name].assigned() for name in ("bad", "busy")}
     phase = {"phase": "downloading", "text": "in blocks", "state": 1, "result": 0}
+    delta = {"kind": "delta", "size": 512, "fullSize": 1024, "sha256": "ef" * 32, "from": "cd" * 32}
+    offer = {"phase": "offered", "text": "address of a delta written", "delivery": delta}
     trace = {"direction": "out", "text": "GET /3/0/3", "ok": True}
     online = {"state": "online", "queueMode": True, "address": "10.0.0.7:5683", "lwm2mVersion": "1.1"}
     download = {"offset": 512, "size": 1024, "rateBytesPerSecond": 9, "bytesOnAir": 600}
@@ -110,6 +112,7 @@ async def _campaign(database: Database, operator: httpx.AsyncClient, gateway: ht
         database,
         *({"type": "presence", "controllerId": name, "expectedBy": 1, **online} for name in NAMES),
         *({"type": "telemetry", "controllerId": name, "resources": {"/3/0/3": "1.0.0"}} for name in NAMES),
+        *({"type": "phase", "controllerId": name, "actionId": action, **offer} for name, action in actions.items()),
         *({"type": "phase", "controllerId": name, "actionId": action, **phase} for name, action in actions.items()),
         *(
             {"type": "progress", "controllerId": name, "actionId": action, **download}

@@ -124,6 +124,40 @@ def test_preview_counts_what_goes_over_the_air() -> None:
     assert made.sentence.startswith("26 devices download it, in 1 group")
 
 
+FORECAST = {"byDelta": 4, "byFull": 1, "unknown": 2, "bytesFull": 7 << 20, "bytesPlanned": 3 << 20}
+
+
+def test_preview_says_who_gets_a_delta_and_what_that_saves() -> None:
+    said = rollouts.preview({"targets": 7, "forecast": FORECAST}).by_delta.replace(THIN, " ")
+    assert said == "4 devices by delta, 1 device in full, 2 devices not known yet: 3 MiB instead of 7 MiB"
+    assert rollouts.preview({"targets": 7, "forecast": {**FORECAST, "byDelta": 0}}).by_delta == ""
+
+
+def test_rollout_shows_what_deltas_saved_and_what_is_to_come_until_it_ends() -> None:
+    sent = {"arrivedByDelta": 1, "bytesSaved": 105 << 10, "fellBackToFull": 2}
+    source: dict[str, Any] = {"bytesOnAir": 1 << 20, "delivery": sent, "forecast": FORECAST}
+    note = control_room.control_room(source, 0).figures[-1].note.replace(THIN, " ")
+    saved = "1 device by delta, 105 KiB saved, 2 fell back to the full image"
+    assert note.startswith(f"{saved}; to come 4 devices by delta, ")
+    assert control_room.control_room({**source, "endedAt": 5}, 9).figures[-1].note.replace(THIN, " ") == saved
+    assert control_room.control_room({"bytesOnAir": 1}, 0).figures[-1].note == ""
+
+
+@pytest.mark.parametrize(
+    ("delivery", "said"),
+    [
+        ({"kind": "delta", "deltaSize": 16 << 10, "fullSize": 121 << 10}, "by delta, 16 KiB instead of 121 KiB"),
+        ({"kind": "full", "deltaSize": 16 << 10, "fullSize": 1}, "in full, after a delta of 16 KiB failed"),
+        ({"kind": "full", "size": 1, "fullSize": 1}, ""),
+        (None, ""),
+    ],
+)
+def test_attempt_says_how_the_image_came(delivery: Any, said: str) -> None:
+    made = timeline.timeline({"attempts": [{"download": {"size": 1}, "delivery": delivery}]})
+    download = made.attempts[0].download
+    assert download is not None and download.delivered.replace(THIN, " ") == said
+
+
 def test_both_spellings_of_totals_are_read() -> None:
     assert bars.totals({"notstarted": 4, "running": 1}).waiting == bars.totals({"notStarted": 4}).waiting == 4
 
@@ -244,7 +278,8 @@ HOLES = st.recursive(
     lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.sampled_from(
         ["content", "total", "targets", "presence", "attempts", "phases", "phase", "download", "size", "groups",
          "totals", "causes", "count", "controllerIds", "at", "facts", "tlvs", "type", "versions", "targetType",
-         "rollout", "distributionSet", "id", "events", "status", "telemetry", "startedAt", "percent", "etaSeconds"]),
+         "rollout", "distributionSet", "id", "events", "status", "telemetry", "startedAt", "percent", "etaSeconds",
+         "delivery", "byDelta", "deltaSize"]),
         inner, max_size=5),
     max_leaves=20,
 )  # fmt: skip
@@ -252,7 +287,8 @@ HOLES = st.recursive(
 
 @given(st.dictionaries(st.sampled_from(
     ["content", "total", "attempts", "trace", "groups", "totals", "causes", "rollout", "distributionSet", "facts",
-     "tlvs", "presence", "telemetry", "versions", "rollouts", "attention", "events", "inFlight", "etaSeconds"]),
+     "tlvs", "presence", "telemetry", "versions", "rollouts", "attention", "events", "inFlight", "etaSeconds", "delivery",
+     "forecast"]),
     HOLES, max_size=8))  # fmt: skip
 def test_json_with_holes_never_breaks_a_page(source: dict[str, Any]) -> None:
     overview.overview(source)

@@ -63,6 +63,8 @@ def progress(rollout: Json, release: Json, now: int, step: int) -> Json:
         "inFlight": _in_flight(moved) if running else [],
         "events": _events(now) if running else [],
         "bytesOnAir": 41_203_110 + moved * 262_000,
+        "delivery": {"arrivedByDelta": 88, "bytesSaved": 18_432_000, "fellBackToFull": 2},
+        "forecast": {"byDelta": 140, "byFull": 12, "unknown": 3, "bytesFull": 36_953_860, "bytesPlanned": 8_400_000},
         "startedAt": None if rollout["status"] == "ready" else rollout["createdAt"] + MINUTE,
         "endedAt": rollout["createdAt"] + 90 * MINUTE if rollout["status"] in ("finished", "stopped") else None,
         "etaSeconds": 1_500 if running else None,

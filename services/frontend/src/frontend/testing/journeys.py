@@ -76,7 +76,8 @@ def _downloading(now: int, release: Json | None) -> Json:
         "size": 238_412, "offset": 148_992, "percent": 62.5, "rateBytesPerSecond": 2_310.4, "bytesOnAir": 171_030,
         "repeatedBytes": 4_608, "restarts": 1,
     }  # fmt: skip
-    rest = {"status": "running", "active": True, "endedAt": None, "download": download}
+    full = {"kind": "full", "size": 238_412, "fullSize": 238_412, "deltaSize": 31_930}
+    rest = {"status": "running", "active": True, "endedAt": None, "download": download, "delivery": full}
     attempt = _attempt(58, now - 2 * MINUTE, release, ("assigned", "offered", "downloading"), rest)
     return {"attempts": [attempt], "trace": _trace(now - 2 * MINUTE)[-3:]}
 

@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 from typing import Final
 
-from frontend.view_models import bars, states
+from frontend.view_models import bars, savings, states
 from frontend.view_models.advice import Advice, advice
 from frontend.view_models.feed import EventLine, device_path, event_lines
 from frontend.view_models.formatting import count, duration, percent, plural, rate, size, span
@@ -180,9 +180,16 @@ def _figures(source: Json, of: bars.Totals, whole: int, now: int) -> tuple[Figur
                f"{percent(100 * of.error / tried)} of those ended" if of.error and tried else ""),
         Figure("Waiting", count(of.waiting), "", ""),
         time,
-        Figure("On air", size(maybe_number(source, "bytesOnAir")), "",
-               f"{plural(of.already_installed, 'device', 'devices')} had it already" if of.already_installed else ""),
+        Figure("On air", size(maybe_number(source, "bytesOnAir")), "", _on_air(source, of)),
     )  # fmt: skip
+
+
+def _on_air(source: Json, of: bars.Totals) -> str:
+    """What was saved by deltas, what is still to be, and who needed nothing."""
+    to_come = savings.planned(child(source, "forecast")) if not maybe_number(source, "endedAt") else ""
+    had_it = f"{plural(of.already_installed, 'device', 'devices')} had it already" if of.already_installed else ""
+    parts = (savings.achieved(child(source, "delivery")), to_come and f"to come {to_come}", had_it)
+    return "; ".join(part for part in parts if part)
 
 
 def _finish(source: Json) -> float | None:

@@ -4,11 +4,11 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any, Final
 
-from frontend.view_models import bars
+from frontend.view_models import bars, savings
 from frontend.view_models.formatting import percent, plural, size
 from frontend.view_models.overview import RolloutLine, rollout_line
 from frontend.view_models.paging import Paging, paging
-from frontend.view_models.reading import Json, children, maybe_number, number, text, texts
+from frontend.view_models.reading import Json, child, children, maybe_number, number, text, texts
 
 MOST_GROUPS: Final = 500
 
@@ -72,6 +72,7 @@ class Preview:
     groups: tuple[GroupPlan, ...]
     image_size: str
     bytes_on_air: str
+    by_delta: str
     warnings: tuple[str, ...]
     sentence: str
 
@@ -148,6 +149,7 @@ def preview(source: Json) -> Preview:
         ),
         image_size=size(maybe_number(source, "imageSize")),
         bytes_on_air=on_air,
+        by_delta=savings.planned(child(source, "forecast")),
         warnings=texts(source, "warnings"),
         sentence=sentence,
     )

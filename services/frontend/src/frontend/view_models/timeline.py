@@ -3,7 +3,7 @@
 from collections.abc import Iterable
 from dataclasses import dataclass
 
-from frontend.view_models import states
+from frontend.view_models import savings, states
 from frontend.view_models.advice import Advice, advice
 from frontend.view_models.formatting import percent, rate, size
 from frontend.view_models.overview import release_name
@@ -36,6 +36,7 @@ class Download:
     on_air: str
     repeated: str
     restarts: int
+    delivered: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -123,7 +124,7 @@ def _attempt(source: Json) -> Attempt:
         cause_text=text(source, "causeText"),
         advice=advice(cause),
         steps=_steps(children(source, "phases"), text(source, "phase").lower(), badge),
-        download=_download(child(source, "download"), source.get("active") is True),
+        download=_download(child(source, "download"), child(source, "delivery"), source.get("active") is True),
         log=tuple(_log_line(item) for item in children(source, "log")),
     )
 
@@ -161,7 +162,7 @@ def _step(name: str, source: Json, current: str, moving: bool) -> Step:
     )
 
 
-def _download(source: Json, active: bool) -> Download | None:
+def _download(source: Json, delivery: Json, active: bool) -> Download | None:
     if not source:
         return None
     whole, offset = number(source, "size"), number(source, "offset")
@@ -177,6 +178,7 @@ def _download(source: Json, active: bool) -> Download | None:
         on_air=size(maybe_number(source, "bytesOnAir")),
         repeated=size(repeated) if repeated else "",
         restarts=number(source, "restarts"),
+        delivered=savings.delivered(delivery),
     )
 
 
