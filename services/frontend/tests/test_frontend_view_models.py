@@ -287,8 +287,8 @@ HOLES = st.recursive(
 
 @given(st.dictionaries(st.sampled_from(
     ["content", "total", "attempts", "trace", "groups", "totals", "causes", "rollout", "distributionSet", "facts",
-     "tlvs", "presence", "telemetry", "versions", "rollouts", "attention", "events", "inFlight", "etaSeconds", "delivery",
-     "forecast"]),
+     "tlvs", "presence", "telemetry", "versions", "rollouts", "attention", "events", "inFlight", "etaSeconds",
+     "delivery", "forecast"]),
     HOLES, max_size=8))  # fmt: skip
 def test_json_with_holes_never_breaks_a_page(source: dict[str, Any]) -> None:
     overview.overview(source)
