@@ -13,7 +13,7 @@ from firmware_delta.testing import Pair, make_pair
 @pytest.fixture(params=list(Compression), ids=lambda it: it.name.lower())
 def pair(request: pytest.FixtureRequest) -> Pair:
     """A small pair, in each compression."""
-    return make_pair(400, 3, request.param)
+    return make_pair(200, 2, request.param)
 
 
 def outcome(delta: bytes, pair: Pair) -> str:
