@@ -1,7 +1,7 @@
 """The power goes anywhere, any number of times, on flashes of many shapes: the old or the new image always boots.
 
-MCUboot's two known bricks stay out: swap using offset within one sector, and two cuts around the last sector of its
-revert (firmware/vectors/mcuboot has them recorded).
+What the real bootutil is known to do worse stays out: swap using offset within one sector, two cuts around the last
+sector of its revert, and a cut in the last sector when the image shrinks (firmware/vectors/mcuboot has all recorded).
 """
 
 from dataclasses import dataclass
@@ -85,6 +85,16 @@ def boot_with_cuts(flash: Flash, config: BootConfig, cuts: list[tuple[int, int]]
     return boot(flash, config)
 
 
+def may_lose_the_old_image(device: Device) -> bool:
+    """Offset, shrinking by two sectors or more: resumed at its last sector, the swap does not keep that sector.
+
+    The header of the old image is looked for where the new one is by then, so the old one counts as that short
+    (recorded in sweep-offset and one-sector, `sweep-shrink-test`). The new image stays then, confirmed or not.
+    """
+    old, new = (-(-size // device.sector) for size in device.sizes)
+    return device.mode is Mode.OFFSET and old - new >= 2
+
+
 CUTS = st.lists(st.tuples(st.integers(1, 70), st.sampled_from([0, 1, 16])), max_size=3)
 
 
@@ -100,7 +110,9 @@ def test_upgrade_ends_with_an_image_however_often_the_power_goes(device: Device,
     assert versions <= {OLD, NEW}
     # In the end everybody agrees: what was permanent stays, what nobody confirmed is gone.
     stays = NEW if device.permanent or device.mode in COPIES else OLD
-    assert str(boot(flash, config).version) == stays
+    if str(boot(flash, config).version) != stays:
+        assert cuts and may_lose_the_old_image(device)
+        return
     # An overwrite cut between header and trailer of secondary leaves a request for nothing, as in bootutil.
     assert device.mode in COPIES or swap_type(flash, config) == SwapType.NONE
 
