@@ -6,6 +6,7 @@ DEVICES ?=
 IMAGE ?=
 KEY ?=
 DATA ?=
+DELTA ?=
 
 # A Python that went away (upgraded, or the folder was moved) takes along what was installed for it.
 ifneq ($(wildcard .venv/ready-*),)
@@ -15,7 +16,7 @@ endif
 endif
 
 .DEFAULT_GOAL := help
-.PHONY: help run demo test check format browser interop faults mutants fuzz compose bench deltas configuration pins clean
+.PHONY: help run demo test check format browser interop faults mutants fuzz firmware compose bench deltas configuration pins clean
 
 help: ## show this list
 	@awk -F ':.*## ' '/^##@/ {printf "\n%s\n", substr($$0, 5)} /^[a-z-]+:.*## / {printf "  make %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -35,14 +36,15 @@ run: .venv/ready-local ## the whole suite on this machine, with software devices
 	  $(if $(HTTP_PORT),--http-port $(HTTP_PORT)) $(if $(API_PORT),--api-port $(API_PORT)) \
 	  $(if $(LWM2M_PORT),--lwm2m-port $(LWM2M_PORT)) $(if $(BLOCKS_PORT),--blocks-port $(BLOCKS_PORT))
 
-demo: .venv/ready-local ## a whole campaign, headless; JSON summary as last line (DEVICES=, IMAGE=, KEY=)
+demo: .venv/ready-local ## a whole campaign, headless; JSON summary as last line (DEVICES=, IMAGE=, KEY=, or DELTA=1)
 	@exec $(BIN)/python -m updraft_local.demo $(if $(DEVICES),--devices $(DEVICES)) \
-	  $(if $(IMAGE),--image "$(IMAGE)") $(if $(KEY),--key "$(KEY)")
+	  $(if $(IMAGE),--image "$(IMAGE)") $(if $(KEY),--key "$(KEY)") $(if $(DELTA),--delta)
 
 ##@ Check
 check: .venv/ready-dev ## format, lint, types, import contracts, pins, docs
 	$(BIN)/ruff format --check .
 	$(BIN)/ruff check .
+	$(BIN)/clang-format --dry-run --Werror $$(git ls-files 'firmware/core/*.[ch]')
 	$(BIN)/python tools/check_types.py
 	$(BIN)/lint-imports
 	$(BIN)/djlint --lint --check services/frontend/src/frontend/templates --quiet
@@ -59,6 +61,7 @@ check: .venv/ready-dev ## format, lint, types, import contracts, pins, docs
 format: .venv/ready-dev ## write files the way `check` wants them
 	$(BIN)/ruff format .
 	$(BIN)/ruff check --fix .
+	$(BIN)/clang-format -i $$(git ls-files 'firmware/core/*.[ch]')
 
 ##@ Prove
 test: .venv/ready-dev ## all tests on embedded servers, but those of the targets below
@@ -78,6 +81,9 @@ mutants: .venv/ready-dev ## plant a hundred bugs in the bootloader, each of whic
 
 fuzz: .venv/ready-dev .venv/ready-fuzz ## any bytes at the block server's door, led by coverage (SECONDS=)
 	$(BIN)/python services/coap-http-proxy/fuzz/run.py $(if $(SECONDS),$(SECONDS),600)
+
+firmware: .venv/ready-dev ## the portable C core of a device: sanitizers, coverage, fuzzer, Cortex-M in QEMU, planted bugs
+	$(BIN)/python tools/prove_firmware.py $(if $(PUBLISH),--publish)
 
 compose: .venv/ready-dev ## build the images and run docker-compose.yml to the end of one rollout
 	$(BIN)/pytest tests/compose --timeout 1800

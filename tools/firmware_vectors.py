@@ -167,8 +167,8 @@ def packages() -> Iterator[Record]:
     yield Record(IMAGE_FLIPS, GOOD, "built/flips", (small, verdicts))
     body = firmware(7, 6000)
     key = images.new_key()
-    real = (images.sign(images.zephyr_payload(name), "1.0.0", key) for name in images.ZEPHYR_PACKAGES)
-    pairs = (("built", built_image(body, 1), built_image(release(body, 7, 20), 2)), ("zephyr", *real))
+    real = [images.sign(images.zephyr_payload(name), "1.0.0", key) for name in images.ZEPHYR_PACKAGES]
+    pairs = (("built", built_image(body, 1), built_image(release(body, 7, 20), 2)), ("zephyr", real[0], real[1]))
     for name, base, target in pairs:
         assert image_verdict(base)[0] == image_verdict(target)[0] == GOOD
         yield Record(PACKAGE, GOOD, f"{name}/full", (base, target, target))

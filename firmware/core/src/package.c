@@ -88,8 +88,8 @@ static enum updraft_result program(struct updraft_package *package) {
     if (!is_erased(slot, present + there, length - there)) {
         return UPDRAFT_FAILED;
     }
-    if (there < length && slot->write(slot->area.context, package->written + there, package->block + there,
-                                      length - there) != 0) {
+    if (there < length &&
+        slot->write(slot->area.context, package->written + there, package->block + there, length - there) != 0) {
         return UPDRAFT_FAILED;
     }
     package->written += package->block_at;

@@ -8,12 +8,13 @@
  *
  * The container has told everything before the compressed stream, so there is one right spelling of it. A number, too,
  * has one spelling: at most five bytes, no idle last byte, no minus zero. A diff stays inside the base, a chunk inside
- * the result, and a chunk of nothing (0, 0, 0) is refused: so the work is bounded by the sizes of patch and result. What
- * comes out may still be wrong, for the format has no check of its own: only the hash of the result says that it is good.
+ * the result, and a chunk of nothing (0, 0, 0) is refused: so the work is bounded by the sizes of patch and result.
+ * What comes out may still be wrong, for the format has no check of its own: only the hash of the result says that it
+ * is good.
  *
  * crle: segments of kind 0 (size, bytes) or 1 (size, the byte to be repeated). heatshrink, most significant bit first:
- * 1 and 8 bits are a byte; 0, 8 bits and 7 bits are a copy of (7 bits + 1) bytes from (8 bits + 1) bytes back. The window
- * starts full of zeros; the last byte is filled up with zero bits.
+ * 1 and 8 bits are a byte; 0, 8 bits and 7 bits are a copy of (7 bits + 1) bytes from (8 bits + 1) bytes back. The
+ * window starts full of zeros; the last byte is filled up with zero bits.
  */
 #include "updraft/patch.h"
 
@@ -309,7 +310,7 @@ void updraft_patch_dump(const struct updraft_patch *patch, uint8_t dump[UPDRAFT_
     memcpy(dump + 4 * WORDS + OCTETS, patch->window, UPDRAFT_WINDOW_BYTES);
 }
 
-/* Whether the decoder can go on from here and stay inside: the hash of the result tells whether it was the right state. */
+/* Whether the decoder can go on from here and stay inside; whether it was the right state, the result's hash tells. */
 static bool can_be(const struct updraft_patch *patch, const struct updraft_delta *delta) {
     uint8_t expected[PREFIX_BYTES_MAX];
     bool in_bytes = patch->part == DIFF || patch->part == EXTRA;

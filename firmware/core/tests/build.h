@@ -17,14 +17,15 @@ void put16(struct built *built, unsigned value);
 void put32(struct built *built, uint32_t value);
 
 /* A header of `header_size` bytes, and a body that is the same for the same `seed`. */
-void image_begin(struct built *built, uint16_t header_size, uint32_t body_bytes, uint16_t protected_bytes, uint8_t seed);
+void image_begin(struct built *built, uint16_t header_size, uint32_t body_bytes, uint16_t protected_bytes,
+                 uint8_t seed);
 void tlv(struct built *built, unsigned type, uint16_t length, uint8_t fill);
 /* The unprotected area: hash of everything so far, key hash, signature. */
 void image_seal(struct built *built);
 /* Version 1.2.3+4, dependency on image 1 from 5.6.7+8, counter 0x11111111, vendor TLV of 6 bytes, sealed. */
 void image_good(struct built *built, uint32_t body_bytes, uint8_t seed);
 
-/* The container around a patch of `stream`, packed without any thrift: right for `base` and `target`, if the stream is. */
+/* The container around a patch of `stream`, packed without any thrift: as right for base and target as the stream. */
 void delta_of(struct built *built, enum updraft_compression compression, const struct built *base,
               const struct built *target, const struct built *stream);
 /* A stream that makes `target` of nothing but extra bytes, after one diff of `shared` bytes that are equal in both. */

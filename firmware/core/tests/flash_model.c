@@ -48,7 +48,8 @@ static int model_write(void *context, uint32_t offset, const void *data, size_t 
 
 static int model_erase(void *context, uint32_t offset, size_t length) {
     struct flash_model *model = context;
-    if (offset % model->slot.sector_bytes != 0 || length != model->slot.sector_bytes || offset >= model->slot.area.size) {
+    if (offset % model->slot.sector_bytes != 0 || length != model->slot.sector_bytes ||
+        offset >= model->slot.area.size) {
         model->violations++;
         return -1;
     }

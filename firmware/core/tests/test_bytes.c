@@ -63,9 +63,8 @@ static void reads_stay_inside_of_their_source(void) {
         size_t length;
         enum updraft_result result;
     } rows[] = {
-        {0, 4, UPDRAFT_GOOD},      {4, 0, UPDRAFT_GOOD},
-        {1, 4, UPDRAFT_INTEGRITY}, {5, 0, UPDRAFT_INTEGRITY},
-        {0, 5, UPDRAFT_INTEGRITY}, {UINT32_MAX, 2, UPDRAFT_INTEGRITY},
+        {0, 4, UPDRAFT_GOOD},      {4, 0, UPDRAFT_GOOD},      {1, 4, UPDRAFT_INTEGRITY},
+        {5, 0, UPDRAFT_INTEGRITY}, {0, 5, UPDRAFT_INTEGRITY}, {UINT32_MAX, 2, UPDRAFT_INTEGRITY},
     };
     const uint8_t four[4] = {1, 2, 3, 4};
     const struct updraft_source source = memory_source(four, sizeof four);

@@ -94,31 +94,31 @@ static void an_image_that_contradicts_itself_is_refused(void) {
         uint16_t value;
         enum updraft_result result;
     } rows[] = {
-        {0, 0, UPDRAFT_UNSUPPORTED_PACKAGE},  /* magic */
-        {8, 31, UPDRAFT_INTEGRITY},           /* header smaller than a header */
-        {8, 65, UPDRAFT_INTEGRITY},           /* body and TLVs a byte later */
-        {10, 0, UPDRAFT_INTEGRITY},           /* no protected area announced, and there is one */
-        {10, 37, UPDRAFT_INTEGRITY},          /* protected size and area differ */
-        {10, 60000, UPDRAFT_INTEGRITY},       /* begins before the image */
-        {14, 0xffff, UPDRAFT_INTEGRITY},      /* image size that overflows with the rest */
-        {14, 0x7fff, UPDRAFT_INTEGRITY},      /* larger than the source */
+        {0, 0, UPDRAFT_UNSUPPORTED_PACKAGE}, /* magic */
+        {8, 31, UPDRAFT_INTEGRITY},          /* header smaller than a header */
+        {8, 65, UPDRAFT_INTEGRITY},          /* body and TLVs a byte later */
+        {10, 0, UPDRAFT_INTEGRITY},          /* no protected area announced, and there is one */
+        {10, 37, UPDRAFT_INTEGRITY},         /* protected size and area differ */
+        {10, 60000, UPDRAFT_INTEGRITY},      /* begins before the image */
+        {14, 0xffff, UPDRAFT_INTEGRITY},     /* image size that overflows with the rest */
+        {14, 0x7fff, UPDRAFT_INTEGRITY},     /* larger than the source */
         {PROTECTED, 0x6907, UPDRAFT_INTEGRITY},
-        {PROTECTED + 2, 3, UPDRAFT_INTEGRITY},      /* an area smaller than its own head */
-        {PROTECTED + 2, 37, UPDRAFT_INTEGRITY},     /* ends within the last value */
-        {PROTECTED + 2, 31, UPDRAFT_INTEGRITY},     /* ends within the head of an entry */
-        {PROTECTED + 2, 28, UPDRAFT_INTEGRITY},     /* well formed, and not what the header says */
-        {PROTECTED + 6, 11, UPDRAFT_INTEGRITY},     /* a dependency of another length */
-        {PROTECTED + 22, 5, UPDRAFT_INTEGRITY},     /* a counter of another length */
+        {PROTECTED + 2, 3, UPDRAFT_INTEGRITY},  /* an area smaller than its own head */
+        {PROTECTED + 2, 37, UPDRAFT_INTEGRITY}, /* ends within the last value */
+        {PROTECTED + 2, 31, UPDRAFT_INTEGRITY}, /* ends within the head of an entry */
+        {PROTECTED + 2, 28, UPDRAFT_INTEGRITY}, /* well formed, and not what the header says */
+        {PROTECTED + 6, 11, UPDRAFT_INTEGRITY}, /* a dependency of another length */
+        {PROTECTED + 22, 5, UPDRAFT_INTEGRITY}, /* a counter of another length */
         {PLAIN, 0x6908, UPDRAFT_INTEGRITY},
-        {PLAIN + 2, 65535, UPDRAFT_INTEGRITY},      /* longer than the source */
-        {PLAIN + 6, 31, UPDRAFT_INTEGRITY},         /* a hash of another length */
-        {PLAIN + 4, 0x50, UPDRAFT_INTEGRITY},       /* what must be protected stands outside */
+        {PLAIN + 2, 65535, UPDRAFT_INTEGRITY}, /* longer than the source */
+        {PLAIN + 6, 31, UPDRAFT_INTEGRITY},    /* a hash of another length */
+        {PLAIN + 4, 0x50, UPDRAFT_INTEGRITY},  /* what must be protected stands outside */
         {PLAIN + 4, 0xa0, UPDRAFT_INTEGRITY},
         {PLAIN + 4, 0x75, UPDRAFT_INTEGRITY},
         {PLAIN + 4, 0x11, UPDRAFT_UNSUPPORTED_PACKAGE}, /* SHA-384: a hash this library cannot check */
-        {PLAIN + 76, 0x7777, UPDRAFT_INTEGRITY},    /* no signature */
-        {PLAIN + 10, 0, UPDRAFT_INTEGRITY},         /* another hash */
-        {70, 0, UPDRAFT_INTEGRITY},                 /* another body */
+        {PLAIN + 76, 0x7777, UPDRAFT_INTEGRITY},        /* no signature */
+        {PLAIN + 10, 0, UPDRAFT_INTEGRITY},             /* another hash */
+        {70, 0, UPDRAFT_INTEGRITY},                     /* another body */
     };
     for (size_t at = 0; at < sizeof rows / sizeof rows[0]; at++) {
         image_good(&image, 100, 0);
@@ -176,7 +176,7 @@ static void versions_are_compared_field_by_field(void) {
         struct updraft_version one, other;
         int order;
     } rows[] = {
-        {{1, 2, 3, 4}, {1, 2, 3, 4}, 0},    {{2, 0, 0, 0}, {1, 9, 9, 9}, 1}, {{1, 2, 0, 0}, {1, 3, 0, 0}, -1},
+        {{1, 2, 3, 4}, {1, 2, 3, 4}, 0},     {{2, 0, 0, 0}, {1, 9, 9, 9}, 1},  {{1, 2, 0, 0}, {1, 3, 0, 0}, -1},
         {{1, 2, 300, 0}, {1, 2, 299, 9}, 1}, {{1, 2, 3, 4}, {1, 2, 3, 5}, -1},
     };
     for (size_t at = 0; at < sizeof rows / sizeof rows[0]; at++) {

@@ -92,7 +92,7 @@ static void what_the_head_gives_away_is_refused_before_the_slot_is_touched(void)
         {true, 13, 0xff, UPDRAFT_NOT_ENOUGH_FLASH},  /* size of the result */
         {true, 88, 0, UPDRAFT_INTEGRITY},            /* first byte of the patch */
         {false, 0, 0, UPDRAFT_UNSUPPORTED_PACKAGE},
-        {false, 8, 1, UPDRAFT_INTEGRITY},         /* size of the header */
+        {false, 8, 1, UPDRAFT_INTEGRITY},            /* size of the header */
         {false, 13, 0x10, UPDRAFT_NOT_ENOUGH_FLASH}, /* size of the body */
     };
     for (size_t row = 0; row < sizeof rows / sizeof rows[0]; row++) {
@@ -211,8 +211,8 @@ static void a_package_goes_on_from_a_checkpoint_at_every_byte(void) {
     }
 }
 
-/* The power fails in each flash operation; a checkpoint is stored after every fourth block. The package goes on from the
- * last one: the target is there in the end, and no unit was programmed twice. */
+/* The power fails in each flash operation; a checkpoint is stored after every fourth block. The package goes on from
+ * the last one: the target is there in the end, and no unit was programmed twice. */
 static void after_a_power_cut_at_every_operation_the_target_arrives(void) {
     static const struct built *packages[] = {&target, &delta};
     unsigned long gone_on = 0;
@@ -261,8 +261,7 @@ static void after_a_power_cut_at_every_operation_the_target_arrives(void) {
 }
 
 static void seal(uint8_t *checkpoint) {
-    updraft_put32(checkpoint + UPDRAFT_CHECKPOINT_BYTES - 4,
-                  updraft_crc32(checkpoint, UPDRAFT_CHECKPOINT_BYTES - 4));
+    updraft_put32(checkpoint + UPDRAFT_CHECKPOINT_BYTES - 4, updraft_crc32(checkpoint, UPDRAFT_CHECKPOINT_BYTES - 4));
 }
 
 /* A checkpoint of a delta in its patch, or of an image, changed as the row says and sealed again. */
@@ -274,16 +273,16 @@ static void a_checkpoint_that_cannot_be_is_refused(void) {
         uint8_t value;
         enum updraft_result result;
     } rows[] = {
-        {true, 0, 0, UPDRAFT_INTEGRITY},                      /* magic */
-        {true, OFFSET, 0, UPDRAFT_INTEGRITY},                 /* offset and patch disagree */
-        {true, WRITTEN, 1, UPDRAFT_INTEGRITY},                /* not at a block */
-        {true, WRITTEN + 1, 2, UPDRAFT_INTEGRITY},            /* more in flash than came out */
-        {true, WRITTEN + 3, 0x80, UPDRAFT_INTEGRITY},         /* outside of the slot */
-        {true, BLOCK_AT, 64, UPDRAFT_INTEGRITY},              /* more than a block waiting */
-        {true, HEAD, 0, UPDRAFT_UNSUPPORTED_PACKAGE},         /* of neither kind */
-        {true, HEAD + 4, 0, UPDRAFT_UNSUPPORTED_PACKAGE},     /* of another version */
-        {true, HEAD + 24, 0, UPDRAFT_INTEGRITY},              /* of another base */
-        {true, PATCH + 34, 99, UPDRAFT_INTEGRITY},            /* a state of the decoder that cannot be */
+        {true, 0, 0, UPDRAFT_INTEGRITY},                  /* magic */
+        {true, OFFSET, 0, UPDRAFT_INTEGRITY},             /* offset and patch disagree */
+        {true, WRITTEN, 1, UPDRAFT_INTEGRITY},            /* not at a block */
+        {true, WRITTEN + 1, 2, UPDRAFT_INTEGRITY},        /* more in flash than came out */
+        {true, WRITTEN + 3, 0x80, UPDRAFT_INTEGRITY},     /* outside of the slot */
+        {true, BLOCK_AT, 64, UPDRAFT_INTEGRITY},          /* more than a block waiting */
+        {true, HEAD, 0, UPDRAFT_UNSUPPORTED_PACKAGE},     /* of neither kind */
+        {true, HEAD + 4, 0, UPDRAFT_UNSUPPORTED_PACKAGE}, /* of another version */
+        {true, HEAD + 24, 0, UPDRAFT_INTEGRITY},          /* of another base */
+        {true, PATCH + 34, 99, UPDRAFT_INTEGRITY},        /* a state of the decoder that cannot be */
         {false, OFFSET, 0xff, UPDRAFT_INTEGRITY},
         {false, HEAD + 8, 0, UPDRAFT_INTEGRITY},
         {false, HEAD + 13, 0xff, UPDRAFT_NOT_ENOUGH_FLASH},

@@ -99,19 +99,19 @@ static void a_stream_that_breaks_a_rule_is_refused(void) {
     } rows[] = {
         {{0, 100, 0, 0, 9999}, UPDRAFT_GOOD},
         {{0, 0, 100, 100, 9999}, UPDRAFT_GOOD},
-        {{1, 100, 0, 0, 9999}, UPDRAFT_INTEGRITY},                 /* a data format */
-        {{0, 101, 0, 0, 9999}, UPDRAFT_INTEGRITY},                 /* a diff longer than the result */
-        {{0, -100, 0, 0, 9999}, UPDRAFT_INTEGRITY},                /* a diff of less than nothing */
-        {{0, 0, -1, 0, 9999}, UPDRAFT_INTEGRITY},                  /* an extra of less than nothing */
-        {{0, 99, 2, 0, 9999}, UPDRAFT_INTEGRITY},                  /* an extra longer than the result */
-        {{0, 100, 0, 1, 9999}, UPDRAFT_INTEGRITY},                 /* a move behind the base */
-        {{0, 100, 0, -101, 9999}, UPDRAFT_INTEGRITY},              /* a move before the base */
+        {{1, 100, 0, 0, 9999}, UPDRAFT_INTEGRITY},    /* a data format */
+        {{0, 101, 0, 0, 9999}, UPDRAFT_INTEGRITY},    /* a diff longer than the result */
+        {{0, -100, 0, 0, 9999}, UPDRAFT_INTEGRITY},   /* a diff of less than nothing */
+        {{0, 0, -1, 0, 9999}, UPDRAFT_INTEGRITY},     /* an extra of less than nothing */
+        {{0, 99, 2, 0, 9999}, UPDRAFT_INTEGRITY},     /* an extra longer than the result */
+        {{0, 100, 0, 1, 9999}, UPDRAFT_INTEGRITY},    /* a move behind the base */
+        {{0, 100, 0, -101, 9999}, UPDRAFT_INTEGRITY}, /* a move before the base */
         {{0, 100, 0, -100, 9999}, UPDRAFT_GOOD},
-        {{0, 0, 0, 1, 100, 0, 0, 9999}, UPDRAFT_INTEGRITY},        /* a diff that leaves the base */
+        {{0, 0, 0, 1, 100, 0, 0, 9999}, UPDRAFT_INTEGRITY}, /* a diff that leaves the base */
         {{0, 0, 0, 1, 99, 1, 0, 9999}, UPDRAFT_GOOD},
-        {{0, 0, 0, 0, 100, 0, 0, 9999}, UPDRAFT_INTEGRITY},        /* a chunk of nothing */
-        {{0, 99, 0, 0, 9999}, UPDRAFT_INTEGRITY},                  /* a byte short */
-        {{0, 100, 0, 0, 0, 9999}, UPDRAFT_INTEGRITY},              /* a number too many */
+        {{0, 0, 0, 0, 100, 0, 0, 9999}, UPDRAFT_INTEGRITY}, /* a chunk of nothing */
+        {{0, 99, 0, 0, 9999}, UPDRAFT_INTEGRITY},           /* a byte short */
+        {{0, 100, 0, 0, 0, 9999}, UPDRAFT_INTEGRITY},       /* a number too many */
     };
     image_begin(&base, 32, 68, 0, 0);
     for (size_t row = 0; row < sizeof rows / sizeof rows[0]; row++) {
@@ -176,17 +176,17 @@ static void segments_of_crle_are_taken_as_they_are_told(void) {
     } rows[] = {
         {{0, 3, 0, 0, 10, 1, 10, 'a', 0, 1, 0}, 11, UPDRAFT_GOOD},
         {{1, 2, 0, 0, 1, 10, 1, 10, 'a', 0, 1, 0}, 12, UPDRAFT_GOOD},
-        {{0, 3, 0, 0, 10, 1, 11, 'a', 0, 1, 0}, 11, UPDRAFT_INTEGRITY},       /* too many of one byte */
+        {{0, 3, 0, 0, 10, 1, 11, 'a', 0, 1, 0}, 11, UPDRAFT_INTEGRITY}, /* too many of one byte */
         {{0, 3, 0, 0, 10, 1, 9, 'a', 0, 2, 'a', 0}, 12, UPDRAFT_GOOD},
         {{2, 3, 0, 0, 10, 1, 10, 'a', 0, 1, 0}, 11, UPDRAFT_INTEGRITY},       /* a kind that is none */
         {{0, 3, 0, 0, 10, 1, 10, 'a', 0, 2, 0}, 11, UPDRAFT_INTEGRITY},       /* ends inside a segment */
         {{0, 3, 0, 0, 10, 1, 10, 'a', 0, 0, 0, 1, 0}, 13, UPDRAFT_INTEGRITY}, /* a segment of nothing */
         {{0, 3, 0, 0, 10, 1, 10, 'a', 0, 1, 0, 1, 0, 0}, 14, UPDRAFT_INTEGRITY},
-        {{0, 3, 0, 0, 10, 1, 10, 'a', 0, 1, 0, 0}, 12, UPDRAFT_INTEGRITY},    /* the kind of one more segment */
-        {{0, 0x80, 0x80, 0x80, 0x80, 0x80, 1}, 7, UPDRAFT_INTEGRITY},         /* a size of six bytes */
-        {{0, 0x83, 0}, 3, UPDRAFT_INTEGRITY},                                 /* a size with an idle byte */
-        {{1, 0xff, 0xff, 0xff, 0xff, 0x0f, 0}, 7, UPDRAFT_INTEGRITY},         /* four thousand million zeros */
-        {{1, 0xff, 0xff, 0xff, 0xff, 0x10, 0}, 7, UPDRAFT_INTEGRITY},         /* and one more bit */
+        {{0, 3, 0, 0, 10, 1, 10, 'a', 0, 1, 0, 0}, 12, UPDRAFT_INTEGRITY}, /* the kind of one more segment */
+        {{0, 0x80, 0x80, 0x80, 0x80, 0x80, 1}, 7, UPDRAFT_INTEGRITY},      /* a size of six bytes */
+        {{0, 0x83, 0}, 3, UPDRAFT_INTEGRITY},                              /* a size with an idle byte */
+        {{1, 0xff, 0xff, 0xff, 0xff, 0x0f, 0}, 7, UPDRAFT_INTEGRITY},      /* four thousand million zeros */
+        {{1, 0xff, 0xff, 0xff, 0xff, 0x10, 0}, 7, UPDRAFT_INTEGRITY},      /* and one more bit */
     };
     image_good(&base, 10, 0);
     for (size_t row = 0; row < sizeof rows / sizeof rows[0]; row++) {
@@ -211,8 +211,8 @@ static void tokens_of_heatshrink_are_taken_as_they_are_told(void) {
         enum updraft_result result;
     } rows[] = {
         /* 1 00000000 | 1 00000000 | 1 00001010, then a copy, and five bits left */
-        {{0x80, 0x40, 0x21, 0x40, 0xf1, 0x40}, 6, UPDRAFT_GOOD}, /* eleven zeros: the target and the adjustment */
-        {{0x80, 0x40, 0x21, 0x4f, 0xf1, 0x40}, 6, UPDRAFT_GOOD}, /* from as far back as a copy can reach */
+        {{0x80, 0x40, 0x21, 0x40, 0xf1, 0x40}, 6, UPDRAFT_GOOD},      /* eleven zeros: the target and the adjustment */
+        {{0x80, 0x40, 0x21, 0x4f, 0xf1, 0x40}, 6, UPDRAFT_GOOD},      /* from as far back as a copy can reach */
         {{0x80, 0x40, 0x21, 0x40, 0xf1, 0x60}, 6, UPDRAFT_INTEGRITY}, /* of twelve: surplus */
         {{0x80, 0x40, 0x21, 0x40, 0xf1, 0x20}, 6, UPDRAFT_INTEGRITY}, /* of ten: the adjustment is missing */
         {{0x80, 0x40, 0x21, 0x40, 0xf1, 0x41}, 6, UPDRAFT_INTEGRITY}, /* a one among the bits left */
@@ -246,7 +246,8 @@ static void a_copy_reaches_back_as_far_as_it_says(void) {
     unsigned count = 0;
     static const struct {
         unsigned value, width;
-    } parts[] = {{0x100, 9}, {0x100, 9}, {0x10a, 9}, {0x161, 9}, {0x162, 9}, {0x163, 9}, {2u << 7 | 6u, 16}, {0x100, 9}};
+    } parts[] = {{0x100, 9}, {0x100, 9}, {0x10a, 9},         {0x161, 9},
+                 {0x162, 9}, {0x163, 9}, {2u << 7 | 6u, 16}, {0x100, 9}};
     for (size_t at = 0; at < sizeof parts / sizeof parts[0]; at++) {
         bits = (bits << parts[at].width | parts[at].value) & 0xffffff;
         for (count += parts[at].width; count >= 8; count -= 8) {
@@ -324,9 +325,9 @@ static void a_sink_or_a_base_that_fails_ends_the_patch(void) {
     model.fail_read_at = 1;
     result.size = 0;
     updraft_patch_begin(&patch, &header);
-    CHECK_EQUAL(updraft_patch_feed(&patch, &model.slot.area, &sink, delta.data + UPDRAFT_DELTA_HEADER_BYTES,
-                                   header.patch_size),
-                UPDRAFT_FAILED);
+    CHECK_EQUAL(
+        updraft_patch_feed(&patch, &model.slot.area, &sink, delta.data + UPDRAFT_DELTA_HEADER_BYTES, header.patch_size),
+        UPDRAFT_FAILED);
 }
 
 /* A dump from the middle of a diff, with one field made to say what cannot be. */
@@ -336,17 +337,17 @@ static void a_dump_that_cannot_be_is_refused(void) {
         unsigned at;
         uint8_t value;
     } rows[] = {
-        {3, 0x80},         /* more patch to come than there is */
-        {7, 0x80},         /* more out than the result */
-        {11, 0x80},        /* outside of the base */
-        {17, 0x80},        /* a part longer than the result's rest */
-        {16, 0},           /* in a diff of which nothing is left */
-        {9, 0x03},         /* a diff that leaves the base, for the base ends */
-        {WORDS + 2, 7},    /* a part that is none */
-        {WORDS + 2, 1},    /* bytes left of a number */
-        {WORDS + 0, 16},   /* more bits than a token */
-        {31, 1},           /* bits that are not counted */
-        {WORDS + 1, 0},    /* in the prefix: */
+        {3, 0x80},       /* more patch to come than there is */
+        {7, 0x80},       /* more out than the result */
+        {11, 0x80},      /* outside of the base */
+        {17, 0x80},      /* a part longer than the result's rest */
+        {16, 0},         /* in a diff of which nothing is left */
+        {9, 0x03},       /* a diff that leaves the base, for the base ends */
+        {WORDS + 2, 7},  /* a part that is none */
+        {WORDS + 2, 1},  /* bytes left of a number */
+        {WORDS + 0, 16}, /* more bits than a token */
+        {31, 1},         /* bits that are not counted */
+        {WORDS + 1, 0},  /* in the prefix: */
     };
     struct updraft_delta header;
     struct updraft_patch patch;

@@ -33,7 +33,8 @@ static void each_event_in_each_state_does_what_the_standard_says(void) {
         {UPDRAFT_DOWNLOADING, UPDRAFT_URI_WRITTEN, UPDRAFT_DOWNLOADING, UPDRAFT_OUT_OF_RAM, 0},
         {UPDRAFT_DOWNLOADING, UPDRAFT_PUSH_STARTED, UPDRAFT_DOWNLOADING, UPDRAFT_OUT_OF_RAM, 0},
         {UPDRAFT_DOWNLOADING, UPDRAFT_RESET, UPDRAFT_IDLE, UPDRAFT_GOOD, SAY | UPDRAFT_STOP_DOWNLOAD},
-        {UPDRAFT_DOWNLOADING, UPDRAFT_PACKAGE_GOOD, UPDRAFT_DOWNLOADED, UPDRAFT_OUT_OF_RAM, SAY | UPDRAFT_STOP_DOWNLOAD},
+        {UPDRAFT_DOWNLOADING, UPDRAFT_PACKAGE_GOOD, UPDRAFT_DOWNLOADED, UPDRAFT_OUT_OF_RAM,
+         SAY | UPDRAFT_STOP_DOWNLOAD},
         {UPDRAFT_DOWNLOADING, UPDRAFT_PACKAGE_BAD, UPDRAFT_IDLE, UPDRAFT_OUT_OF_RAM, SAY},
         {UPDRAFT_DOWNLOADING, UPDRAFT_CANCEL, UPDRAFT_IDLE, UPDRAFT_CANCELLED, SAY | UPDRAFT_STOP_DOWNLOAD},
         {UPDRAFT_DOWNLOADED, UPDRAFT_URI_WRITTEN, UPDRAFT_DOWNLOADED, UPDRAFT_OUT_OF_RAM, 0},
@@ -133,9 +134,9 @@ static void after_a_boot_the_hash_of_what_runs_says_how_the_update_ended(void) {
         enum updraft_result result;
         bool installing;
     } rows[] = {
-        {NEW, false, UPDRAFT_GOOD, true},     /* on trial: not over */
-        {NEW, true, UPDRAFT_SUCCESS, false},  /* confirmed, and the power failed before that was recorded */
-        {OLD, true, UPDRAFT_FAILED, false},   /* reverted, or refused by the bootloader */
+        {NEW, false, UPDRAFT_GOOD, true},    /* on trial: not over */
+        {NEW, true, UPDRAFT_SUCCESS, false}, /* confirmed, and the power failed before that was recorded */
+        {OLD, true, UPDRAFT_FAILED, false},  /* reverted, or refused by the bootloader */
         {OLD, false, UPDRAFT_FAILED, false},
     };
     for (size_t row = 0; row < sizeof rows / sizeof rows[0]; row++) {

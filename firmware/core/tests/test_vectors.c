@@ -134,8 +134,8 @@ static void feed_all(void *context) {
     struct journey *self = context;
     const uint32_t size = self->record->part[1].size;
     for (uint32_t at = 0; self->said == UPDRAFT_GOOD && at < size; at += 512) {
-        self->said = updraft_package_feed(&self->package, self->record->part[1].data + at,
-                                          size - at < 512 ? size - at : 512);
+        self->said =
+            updraft_package_feed(&self->package, self->record->part[1].data + at, size - at < 512 ? size - at : 512);
     }
 }
 

@@ -56,8 +56,8 @@ enum updraft_result updraft_image_header(const uint8_t header[UPDRAFT_IMAGE_HEAD
 enum updraft_result updraft_image_parse(const struct updraft_source *source, struct updraft_image *image);
 
 /* What a device can know before it says "Downloaded": the image of exactly `size` bytes is well formed, its bytes match
- * its own SHA-256 (UPDRAFT_UNSUPPORTED_PACKAGE when it has none), and it carries a signature. Whether that is one of the
- * trusted key is the bootloader's to say. */
+ * its own SHA-256 (UPDRAFT_UNSUPPORTED_PACKAGE when it has none), and it carries a signature. Whether that is one of
+ * the trusted key is the bootloader's to say. */
 enum updraft_result updraft_image_check(const struct updraft_source *source, uint32_t size,
                                         struct updraft_image *image);
 

@@ -4,8 +4,8 @@
  *     for each block:  result = updraft_package_feed(&package, data, length);
  *     at the end:      result = updraft_package_finish(&package, &image, sha256);  then "Downloaded"
  *
- * Resume: whenever it suits the device, between two calls of feed, it stores `updraft_package_checkpoint`; after a power
- * cut `updraft_package_resume` takes it up, and the transfer goes on at `package.offset`.
+ * Resume: whenever it suits the device, between two calls of feed, it stores `updraft_package_checkpoint`; after a
+ * power cut `updraft_package_resume` takes it up, and the transfer goes on at `package.offset`.
  */
 #ifndef UPDRAFT_PACKAGE_H
 #define UPDRAFT_PACKAGE_H

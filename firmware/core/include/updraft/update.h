@@ -70,9 +70,10 @@ struct updraft_update {
     struct updraft_trial trial;
 };
 
-/* The device has booted: what object 5 shows, and whether the running image is on trial. `record` as decoded (empty when
- * there was none), `running` the SHA-256 over the whole running image, `confirmed` from its trailer; on trial, the image
- * has `confirm_seconds` since boot to reach the server. Returns actions (UPDRAFT_STORE_RECORD or none). */
+/* The device has booted: what object 5 shows, and whether the running image is on trial. `record` as decoded (empty
+ * when there was none), `running` the SHA-256 over the whole running image, `confirmed` from its trailer; on trial, the
+ * image has `confirm_seconds` since boot to reach the server. Returns actions (UPDRAFT_STORE_RECORD or none). On trial
+ * a URI or a push is refused, and a reset does nothing: the old image in secondary is the way back. */
 unsigned updraft_update_boot(struct updraft_update *update, const struct updraft_record *record,
                              const uint8_t running[UPDRAFT_SHA256_BYTES], bool confirmed, uint32_t confirm_seconds);
 

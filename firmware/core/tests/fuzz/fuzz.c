@@ -78,8 +78,7 @@ static void stored(const uint8_t *data, size_t size) {
     size_t rest = size > UPDRAFT_CHECKPOINT_BYTES ? size - UPDRAFT_CHECKPOINT_BYTES : 0;
     memcpy(checkpoint, data, size - rest);
     updraft_put32(checkpoint, 0x31434455u);
-    updraft_put32(checkpoint + UPDRAFT_CHECKPOINT_BYTES - 4,
-                  updraft_crc32(checkpoint, UPDRAFT_CHECKPOINT_BYTES - 4));
+    updraft_put32(checkpoint + UPDRAFT_CHECKPOINT_BYTES - 4, updraft_crc32(checkpoint, UPDRAFT_CHECKPOINT_BYTES - 4));
     model_begin(&model, 0x5a, SLOT_BYTES, SECTOR_BYTES, 8, 0xff);
     if (updraft_package_resume(&self, &running, &model.slot, checkpoint) == UPDRAFT_GOOD) {
         updraft_package_feed(&self, data + size - rest, rest);

@@ -88,6 +88,6 @@ static void fault(void) {
 }
 
 __attribute__((section(".vectors"), used)) static const void *const vectors[] = {
-    stack_end, (const void *)reset, (const void *)fault, (const void *)fault,
+    stack_end,           (const void *)reset, (const void *)fault, (const void *)fault,
     (const void *)fault, (const void *)fault, (const void *)fault,
 };
