@@ -128,8 +128,16 @@ FAILURES: list[Failure] = [
     *RESULTS,
     ("refused before it began", [(events.Observed(0, 5), 1)], "by delta the device reported result 5: "),
     (
-        "lost in a reboot",
-        [(events.Observed(state=1), 1), (events.Registered(), 5), (events.Observed(0, 0, OLD), 1)],
+        "lost in two reboots",
+        [
+            (events.Observed(state=1), 1),
+            (events.Registered(), 5),
+            (events.Observed(0, 0, OLD), 1),
+            (events.UriWritten(True, "2.04"), 1),
+            (events.Observed(state=1), 1),
+            (events.Registered(), 5),
+            (events.Observed(0, 0, OLD), 1),
+        ],
         "by delta the device lost its download, ",
     ),
     ("never begun", [(events.Observed(0, 0, OLD), 40)], "by delta the device took the address and did not begin, "),
@@ -174,9 +182,17 @@ def test_whatever_goes_wrong_with_a_delta_leads_to_the_full_image(
     assert events.RevokeTicket("tokentokento") in story.effects, "the two downloads are never joined"
     assert story.journey.token == "" and not any(one.finished == "failure" for one in story.told)
     story.then(events.UriWritten(True, "2.04"))
-    assert deliveries(story) == [BY_DELTA, IN_FULL]
+    assert deliveries(story)[-2:] == [BY_DELTA, IN_FULL]
     rebooting(story).then(events.Registered(), 20).reads(0, NEW).then(events.Tick(), 10).reads(0, NEW)
     assert story.journey.phase == Phase.SUCCEEDED
+
+
+def test_a_device_that_rebooted_in_mid_delta_is_offered_the_same_one_once_more() -> None:
+    story = downloading(by_delta()).then(events.Registered(), 5).then(events.Observed(0, 0, OLD))
+    assert story.journey.phase == Phase.ASSIGNED and story.wants(events.OfferPackage)
+    assert (story.journey.way, story.journey.delta, story.journey.token) == (Way.DELTA, DELTA, "tokentokento")
+    assert reports(story)[-1].text == "the device lost its download, offering again"
+    assert deliveries(story.then(events.UriWritten(True, "2.04"))) == [BY_DELTA, BY_DELTA]
 
 
 def test_a_refused_address_leads_to_the_full_image_too() -> None:

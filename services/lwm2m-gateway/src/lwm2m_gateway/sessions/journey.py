@@ -7,7 +7,8 @@ and a Result that is an error. A new version is believed after a soak time, beca
 never confirmed.
 
 A device that says which image it runs is offered a delta first, if the update manager has one in time. Whatever goes
-wrong with that (any error, a refusal, a lost download) leads to the full image, and why stays in the timeline.
+wrong with that (any error, a refusal) leads to the full image, and why stays in the timeline. Only to a device that
+lost its power in mid-download the same delta is offered once more, for it may go on where it was.
 
 Effects that need the device may be dropped by the shell when it sleeps or does not answer: the next contact asks
 again for what the phase needs. Feedback waits inside the journey until it is delivered, so a killed gateway loses none.
@@ -187,7 +188,7 @@ def _transferring(journey: Journey, seen: Observed, now: float, pace: Pace) -> S
         return _failed_download(journey, result, now, pace)
     if seen.state == State.IDLE and journey.phase == Phase.DOWNLOADING and seen.version is not None:
         # Idle, no error, in a full read: it rebooted in mid-download and forgot (Zephyr keeps State in RAM).
-        return _offer_again(journey, "the device lost its download", now, pace)
+        return _offer_again(journey, "the device lost its download", now, pace, may_go_on=journey.offers == 1)
     if seen.state == State.IDLE and seen.version is not None and now >= journey.offered_at + pace.ask_again:
         return _offer_again(journey, "the device took the address and did not begin", now, pace)
     return journey, ()
@@ -201,12 +202,13 @@ def _failed_download(journey: Journey, result: int, now: float, pace: Pace) -> S
     return _fail(journey, causes.cause_of(result), causes.text_of(result), now)
 
 
-def _offer_again(journey: Journey, text: str, now: float, pace: Pace) -> Step:
+def _offer_again(journey: Journey, text: str, now: float, pace: Pace, *, may_go_on: bool = False) -> Step:
     if journey.offers >= MAX_OFFERS:
         return _fail(journey, causes.DOWNLOAD_FAILED, f"{journey.offers} offers led to no download", now)
     again = replace(journey, state=None, result=None, executes=0, executed_at=0.0, accepted=False, old_seen=False)
-    if journey.delta is None:
-        moved = _move(replace(again, way=Way.FULL), Phase.ASSIGNED, now, pace.silence, f"{text}, offering again")
+    if journey.delta is None or may_go_on:
+        way = Way.FULL if journey.delta is None else Way.DELTA
+        moved = _move(replace(again, way=way), Phase.ASSIGNED, now, pace.silence, f"{text}, offering again")
         return _then(moved, ObserveFirmware(), OfferPackage())
     moved = _move(
         offers.without_delta(again), Phase.ASSIGNED, now, pace.silence, f"by delta {text}, offering the full image"
