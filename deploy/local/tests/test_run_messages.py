@@ -9,7 +9,7 @@ import pytest
 
 from updraft_local.processes import Process, ProcessFailed, python
 from updraft_local.run import CannotRun, exclusive, require_space
-from updraft_local.suite import Secrets
+from updraft_local.suite_secrets import Secrets
 
 
 def test_a_second_run_is_told_about_the_first(tmp_path: Path) -> None:

@@ -17,7 +17,7 @@ from updraft_local.external import ServerUnusable, require_database, require_red
 from updraft_local.ports import free_port
 from updraft_local.processes import Process, python
 from updraft_local.run import CannotRun, exclusive
-from updraft_local.suite import Secrets, Unreadable
+from updraft_local.suite_secrets import Secrets, Unreadable
 from updraft_local.testing import processes
 
 PORTS = ("--http-port", "0", "--api-port", "0", "--lwm2m-port", "0", "--blocks-port", "0")

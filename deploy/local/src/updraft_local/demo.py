@@ -18,18 +18,17 @@ import httpx
 from mcuboot_image import DecodeError, VerificationError, load_public_key, parse, verify
 from softdevice.images import ImageError
 from softdevice.inspection import inspect_fleet
-from updraft_local import firmware
+from updraft_local import delta_demo, firmware
 from updraft_local.embedded import ServerFailed
 from updraft_local.firmware import Firmware
-from updraft_local.management import Management, Refused
+from updraft_local.management import Refused
 from updraft_local.ports import PortTaken
 from updraft_local.processes import ProcessFailed
+from updraft_local.showing import became, fates, say, watch
 from updraft_local.stopping import Stopped, StopRequest
 from updraft_local.suite import MISBEHAVING, Options, Suite, device_name
 
 GROUPS = 3
-CAMPAIGN_SECONDS = 900.0
-BAR = 30
 
 
 FAILURES = (
@@ -45,12 +44,6 @@ FAILURES = (
 )
 
 
-def say(text: str) -> None:
-    """A line for the person who watches; standard output keeps the JSON for the end."""
-    sys.stderr.write(text + "\n")
-    sys.stderr.flush()
-
-
 def main() -> None:
     """Parse arguments, run, print the summary."""
     parser = argparse.ArgumentParser(
@@ -59,6 +52,7 @@ def main() -> None:
     parser.add_argument("--devices", type=int, default=25, help="how many (default %(default)s)")
     parser.add_argument("--image", type=Path, help="signed MCUboot image to roll out instead of the built-in one")
     parser.add_argument("--key", type=Path, help="public key (PEM) the image is signed with")
+    parser.add_argument("--delta", action="store_true", help="two lines of firmware, updated by deltas")
     parser.add_argument("--firmware", type=Path, default=Path(".data/firmware"), help="folder of test key and images")
     parser.add_argument("--keep", action="store_true", help="keep the scratch folder and say where it is")
     arguments = parser.parse_args()
@@ -71,7 +65,10 @@ def main() -> None:
         _check_image(bench)
         if arguments.devices < 1:
             raise ValueError("DEVICES must be at least 1")
-        summary = campaign(scratch, bench, arguments.devices, request, seen)
+        if arguments.delta and (arguments.image or arguments.key):
+            raise ValueError("DELTA=1 rolls out the built-in images: leave IMAGE and KEY out")
+        run = delta_demo.campaign if arguments.delta else campaign
+        summary = run(scratch, bench, arguments.devices, request, seen)
     except FAILURES as error:
         say(f"the demo failed: {error}")
         summary = _unfinished(arguments.devices, str(error), seen)
@@ -128,63 +125,17 @@ def campaign(
         groups = min(GROUPS, devices)
         rollout = manager.create_rollout("demo", release["distributionSetId"], groups=groups, errorCondition=never)
         manager.post(f"/rollouts/{rollout}/start")
-        shown = _watch(suite, manager, rollout, seen)
+        shown = watch(suite, manager, rollout, seen)
         stats = suite.proxy_stats()
-        fates = _fates(manager, devices)
+        found = fates(manager, [device_name(number) for number in range(1, devices + 1)])
         suite.stop_fleet()
         flashes = {one["endpoint"]: one for one in inspect_fleet(suite.devices_folder)}
         seconds = round(time.monotonic() - began, 1)
-        return _summary(shown, stats, fates, flashes, release, devices, seconds)
+        return _summary(shown, stats, found, flashes, release, devices, seconds)
     finally:
         request.disarm()
         say("stopping")
         suite.stop(request.hurry.is_set)
-
-
-def _watch(suite: Suite, manager: Management, rollout: int, seen: dict[str, Any]) -> dict[str, Any]:
-    """Show progress until the rollout has ended; the last of it is left in `seen`."""
-    deadline, last = time.monotonic() + CAMPAIGN_SECONDS, ""
-    while time.monotonic() < deadline:
-        suite.require_alive()
-        try:
-            shown = manager.progress(rollout)
-        except httpx.TransportError:
-            continue
-        seen["progress"] = shown
-        filled = shown["percent"] * BAR // 100
-        moving = sum(1 for one in shown["inFlight"] if one["phase"] == "downloading")
-        line = f"[{'#' * filled}{'.' * (BAR - filled)}] {shown['percent']:3d} %  {shown['judgement']}"
-        line += f"  {moving} downloading" if moving else ""
-        if line != last:
-            say(line)
-            last = line
-        if shown["status"] in ("finished", "stopped"):
-            return shown
-        if shown["status"] == "paused":
-            raise ProcessFailed(f"the rollout paused: {shown['judgement']}")
-        time.sleep(0.5)
-    raise TimeoutError(f"the rollout did not end within {CAMPAIGN_SECONDS:.0f} s: {last}")
-
-
-def _fates(manager: Management, devices: int) -> dict[str, dict[str, Any]]:
-    """What the operator's screen says of each device: status, cause, sentence."""
-    fates = {}
-    for number in range(1, devices + 1):
-        name = device_name(number)
-        attempt = manager.timeline(name)["attempts"][0]
-        fates[name] = {"status": attempt["status"], "cause": attempt["cause"], "text": attempt["causeText"]}
-        download = attempt["download"] or {}
-        fates[name] |= {key: download.get(key, 0) for key in ("restarts", "repeatedBytes")}
-    return fates
-
-
-def _became(fate: dict[str, Any]) -> str:
-    """One device's end for the person who watches."""
-    if fate["status"] != "finished":
-        return str(fate["text"] or fate["status"])
-    trouble = f", {fate['repeatedBytes']} bytes sent again" if fate["repeatedBytes"] else ""
-    trouble += f", download begun anew {fate['restarts']} times" if fate["restarts"] else ""
-    return f"updated{trouble}"
 
 
 def _unfinished(devices: int, error: str, seen: dict[str, Any]) -> dict[str, Any]:
@@ -211,7 +162,7 @@ def _unfinished(devices: int, error: str, seen: dict[str, Any]) -> dict[str, Any
 def _summary(
     shown: dict[str, Any],
     stats: dict[str, Any],
-    fates: dict[str, dict[str, Any]],
+    found: dict[str, dict[str, Any]],
     flashes: dict[str, dict[str, Any]],
     release: dict[str, Any],
     devices: int,
@@ -220,7 +171,7 @@ def _summary(
     """Compare the record with the flashes; `wrong` lists where they differ."""
     wrong = []
     updated = rolled_back = failed = 0
-    for name, fate in fates.items():
+    for name, fate in found.items():
         flash = flashes.get(name, {})
         runs_new = flash.get("runningVersion") == release["version"]
         if fate["status"] == "finished":
@@ -243,11 +194,11 @@ def _summary(
     misbehaving = {}
     for number, kind in MISBEHAVING.items():
         if number <= devices:
-            fate = fates[device_name(number)]
+            fate = found[device_name(number)]
             outcome = "updated" if fate["status"] == "finished" else fate["cause"] or fate["status"]
             repeated = {"repeated_bytes": fate["repeatedBytes"], "restarts": fate["restarts"]}
             misbehaving[device_name(number)] = {"misbehaves": kind, "became": outcome, **repeated}
-            say(f"{device_name(number)} ({kind.replace('_', ' ')}): {_became(fate)}")
+            say(f"{device_name(number)} ({kind.replace('_', ' ')}): {became(fate)}")
     return {
         "ok": not wrong and rolled_back == reverts and updated + rolled_back == devices,
         "devices": devices,

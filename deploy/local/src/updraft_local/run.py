@@ -21,7 +21,8 @@ from updraft_local.management import Refused
 from updraft_local.ports import PortTaken
 from updraft_local.processes import ProcessFailed
 from updraft_local.stopping import Stopped, StopRequest
-from updraft_local.suite import MISBEHAVING, OPERATOR, Options, Suite, Unreadable, device_name
+from updraft_local.suite import MISBEHAVING, OPERATOR, Options, Suite, device_name
+from updraft_local.suite_secrets import Unreadable
 
 NEEDED_BYTES = 300 << 20
 PORTS = {"http": 8000, "api": 8080, "lwm2m": 5683, "blocks": 5685}

@@ -3,7 +3,6 @@
 import http.client
 import json
 import os
-import secrets
 import socket
 import subprocess
 import time
@@ -21,6 +20,7 @@ from updraft_local.management import Management
 from updraft_local.orphans import Ledger, stop_leftovers
 from updraft_local.ports import PortTaken, free_port, require_free
 from updraft_local.processes import Process, ProcessFailed, answers, python
+from updraft_local.suite_secrets import Secrets
 
 OPERATOR = "operator"
 # Among the default devices some misbehave on purpose: number and kind.
@@ -59,14 +59,33 @@ HURRY = Pace(
 )
 
 
+@dataclass(frozen=True)
+class Line:
+    """Devices of one line of firmware: named `prefix` and 0001.., `image` at first, `misbehaving` by number."""
+
+    prefix: str
+    devices: int
+    image: Path
+    misbehaving: dict[int, str] = field(default_factory=dict)
+
+    @property
+    def names(self) -> list[str]:
+        """Endpoint names."""
+        return [f"{self.prefix}{number:04d}" for number in range(1, self.devices + 1)]
+
+
 @dataclass
 class Options:
-    """What to start. Ports of 0 are chosen; `database_url` and `redis_url` replace the embedded servers."""
+    """What to start. Ports of 0 are chosen; `database_url` and `redis_url` replace the embedded servers.
+
+    `lines` are fleets in place of the one of `devices`, which runs the older of the firmware's two images.
+    """
 
     folder: Path
     firmware: Firmware
     devices: int = 25
     misbehaving: dict[int, str] = field(default_factory=lambda: dict(MISBEHAVING))
+    lines: tuple[Line, ...] = ()
     pace: Pace = HURRY
     ports: dict[str, int] = field(default_factory=dict)
     database_url: str | None = None
@@ -75,43 +94,6 @@ class Options:
     workers: int = 1
     durable: bool = True
     say: Callable[[str], None] = lambda line: None
-
-
-class Unreadable(RuntimeError):
-    """What an earlier run left cannot be used; the message says what to do."""
-
-
-@dataclass(frozen=True)
-class Secrets:
-    """Made on the first run, kept beside the data, readable by the owner only."""
-
-    postgres: str
-    redis: str
-    gateway: str
-    operator: str
-
-    @classmethod
-    def load(cls, folder: Path) -> "Secrets":
-        """Read or make them; raises Unreadable."""
-        path = folder / "secrets.json"
-        if not path.exists():
-            if (folder / "postgres" / "data").exists():
-                raise Unreadable(
-                    f"{path} is gone, and {folder / 'postgres'} cannot be opened without it: put it back, "
-                    f"or move {folder} away to begin anew"
-                )
-            made = {name: secrets.token_urlsafe(18) for name in ("postgres", "redis", "gateway")}
-            made["operator"] = "-".join(secrets.token_hex(2) for _ in range(4))
-            folder.mkdir(parents=True, exist_ok=True)
-            draft = path.with_suffix(".new")
-            draft.unlink(missing_ok=True)
-            draft.touch(mode=0o600)
-            draft.write_text(json.dumps(made))
-            os.replace(draft, path)
-        try:
-            return cls(**json.loads(path.read_text()))
-        except (ValueError, TypeError) as error:
-            raise Unreadable(f"{path} is damaged: put a good copy back, or move {folder} away to begin anew") from error
 
 
 class Suite:
@@ -199,16 +181,21 @@ class Suite:
         }
         return {"REDIS_URL": self._environment()["REDIS_URL"], **{prefix + key: value for key, value in told.items()}}
 
-    def _fleet(self) -> list[str]:
+    @property
+    def lines(self) -> tuple[Line, ...]:
+        """All devices, by the firmware they begin with."""
         options = self.options
-        command = ["-m", "softdevice", "fleet", "--devices", str(options.devices), "--server", self.gateway_uri]
-        command += ["--directory", str(self.devices_folder), "--image", str(options.firmware.old)]
-        for key in options.firmware.public_keys:
+        return options.lines or (Line(DEVICE_PREFIX, options.devices, options.firmware.old, options.misbehaving),)
+
+    def _fleet(self, line: Line) -> list[str]:
+        command = ["-m", "softdevice", "fleet", "--devices", str(line.devices), "--name-prefix", line.prefix]
+        command += ["--server", self.gateway_uri, "--directory", str(self.devices_folder), "--image", str(line.image)]
+        for key in self.options.firmware.public_keys:
             command += ["--key", str(key)]
-        for number, kind in options.misbehaving.items():
-            if number <= options.devices:
-                command += ["--misbehave", f"{device_name(number)}={kind}"]
-        return python(*command, *options.pace.devices)
+        for number, kind in line.misbehaving.items():
+            if number <= line.devices:
+                command += ["--misbehave", f"{line.names[number - 1]}={kind}"]
+        return python(*command, *self.options.pace.devices)
 
     @property
     def devices_folder(self) -> Path:
@@ -247,7 +234,13 @@ class Suite:
 
     def start_fleet(self) -> None:
         """Switch the devices on."""
-        self._add("devices", self._fleet(), {})
+        for line, name in zip(self.lines, self._fleets, strict=True):
+            self._add(name, self._fleet(line), {})
+
+    @property
+    def _fleets(self) -> list[str]:
+        """Names of the processes that are devices."""
+        return ["devices", *(f"devices-{number}" for number in range(2, len(self.lines) + 1))]
 
     def _add(
         self, name: str, command: list[str], environment: dict[str, str], healthy: Callable[[], bool] = lambda: True
@@ -326,13 +319,13 @@ class Suite:
 
     def stop_fleet(self) -> None:
         """Switch the devices off, flash files closed."""
-        if process := self.processes.pop("devices", None):
-            process.stop()
+        for name in self._fleets:
+            if process := self.processes.pop(name, None):
+                process.stop()
 
     def stop(self, hurry: Callable[[], bool] = lambda: False) -> None:
         """Stop everything, devices first, servers last; whoever is in a hurry has the rest killed."""
-        first = ("devices", "frontend", "gateway", "proxy", "beat")
-        for stage in (first[:1], first[1:], tuple(self.processes)):
+        for stage in (self._fleets, ("frontend", "gateway", "proxy", "beat"), tuple(self.processes)):
             there = [self.processes[name] for name in stage if name in self.processes]
             for process in there:
                 process.ask_to_stop()
@@ -382,14 +375,14 @@ class Suite:
 
     def wait_online(self, seconds: float = 120.0) -> None:
         """Wait until every device is registered and shown."""
-        manager = self.management()
+        manager, wanted = self.management(), sum(line.devices for line in self.lines)
         deadline = time.monotonic() + seconds
         try:
             while time.monotonic() < deadline:
                 self.require_alive()
-                if manager.online() >= self.options.devices:
+                if manager.online() >= wanted:
                     return
                 time.sleep(0.5)
-            raise TimeoutError(f"{manager.online()} of {self.options.devices} devices came online in {seconds:.0f} s")
+            raise TimeoutError(f"{manager.online()} of {wanted} devices came online in {seconds:.0f} s")
         finally:
             manager.close()

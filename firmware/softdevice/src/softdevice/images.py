@@ -19,6 +19,8 @@ SLOT_BYTES: Final = 0x76000
 ALIGN_BYTES: Final = 4
 # Two real Zephyr 4.4 builds for the same board that differ in one option; published with an Intel HEX inside.
 ZEPHYR_PACKAGES: Final = ("zephyr_4.4.0_hci_usb_nrf52840dk_default", "zephyr_4.4.0_hci_usb_nrf52840dk_acl_502")
+# A third, without the newer parts of Bluetooth: what a line of firmware looked like before.
+ZEPHYR_LEGACY: Final = "zephyr_4.4.0_hci_usb_nrf52840dk_legacy"
 
 
 class ImageError(ValueError):
@@ -113,7 +115,7 @@ def sign(payload: bytes, version: str, key: SigningKey, *, personality: Personal
 
 
 def zephyr_payload(package: str) -> bytes:
-    """The raw binary of a Zephyr build inside an installed package of `ZEPHYR_PACKAGES`."""
+    """The raw binary of a Zephyr build inside an installed package."""
     try:
         files = metadata.files(package) or []
     except metadata.PackageNotFoundError as error:
