@@ -14,7 +14,7 @@ from frontend.view_models.states import Badge
 
 FIRMWARE_VERSION: Final = "/3/0/3"
 CURRENT_TIME: Final = "/3/0/13"
-# OMA LwM2M resources operators meet most; others are shown by their path.
+# OMA LwM2M resources operators meet most, and our object 26250; others are shown by their path.
 RESOURCES: Final = {
     "/3/0/0": "Manufacturer",
     "/3/0/1": "Model number",
@@ -43,6 +43,12 @@ RESOURCES: Final = {
     "/5/0/7": "Package version",
     "/5/0/8": "Protocols supported",
     "/5/0/9": "Delivery method",
+    "/26250/0/0": "Running image (SHA-256)",
+    "/26250/0/1": "Image confirmed",
+    "/26250/0/2": "Boots",
+    "/26250/0/3": "Deltas taken (mask)",
+    "/26250/0/4": "Last swap",
+    "/26250/0/5": "Application says",
 }
 STATUS_CHIPS: Final = (
     ("All", ""),

@@ -133,17 +133,11 @@ async def ask(session: AsyncSession, wanted: Artifact, base: str, formats: int, 
     formats &= KNOWN_FORMATS
     if wanted.image_sha256 is None or not limits.on or not formats:
         return None
-    await _want(session, wanted, [(base, formats)], limits)
-    found: Delta | None = await session.scalar(
-        select(Delta).where(
-            Delta.tenant_id == wanted.tenant_id,
-            Delta.to_sha256 == wanted.image_sha256,
-            Delta.from_sha256 == base,
-            Delta.formats == formats,
-            Delta.status.in_((DeltaStatus.WANTED, DeltaStatus.READY)),
-        )
-    )
-    if found is None or found.status == DeltaStatus.WANTED:
+    found = await _usable(session, wanted, base, formats)
+    if found is None:
+        await _want(session, wanted, [(base, formats)], limits)
+        return await _usable(session, wanted, base, formats)
+    if found.status == DeltaStatus.WANTED:
         return found
     if found.size is None or not limits.worth(found.size, found.full_size):
         return None  # the threshold was lowered since
@@ -152,6 +146,19 @@ async def ask(session: AsyncSession, wanted: Artifact, base: str, formats: int, 
         .where(Delta.id == found.id)
         .values(uses=Delta.uses + 1, last_used_at=func.now())
         .execution_options(synchronize_session=False)
+    )
+    return found
+
+
+async def _usable(session: AsyncSession, wanted: Artifact, base: str, formats: int) -> Delta | None:
+    found: Delta | None = await session.scalar(
+        select(Delta).where(
+            Delta.tenant_id == wanted.tenant_id,
+            Delta.to_sha256 == wanted.image_sha256,
+            Delta.from_sha256 == base,
+            Delta.formats == formats,
+            Delta.status.in_((DeltaStatus.WANTED, DeltaStatus.READY)),
+        )
     )
     return found
 
