@@ -133,8 +133,8 @@ MUTANTS: Final = (
     Mutant(
         "equal version is a downgrade",
         _VALIDATION,
-        "config.version_key(candidate) <",
-        "config.version_key(candidate) <=",
+        "config.version_key(version) <",
+        "config.version_key(version) <=",
     ),
     Mutant(
         "build number always counts",
@@ -162,12 +162,12 @@ MUTANTS: Final = (
         "not header.bootable or not pair.is_valid(PRIMARY)",
         "not header.bootable",
     ),
-    Mutant("dependencies are not looked at", _SEQUENCE, "if is_downgrade(least, found, pair.config):", "if False:"),
+    Mutant("dependencies are not looked at", _SEQUENCE, "if is_older(found, least, pair.config):", "if False:"),
     Mutant(
         "dependency wants a newer version than it says",
         _SEQUENCE,
-        "is_downgrade(least, found",
-        "not is_downgrade(found, least",
+        "is_older(found, least",
+        "not is_older(least, found",
     ),
     Mutant(
         "unmet dependency holds back one image only",
@@ -425,8 +425,8 @@ MUTANTS: Final = (
         "",
     ),
     Mutant("xip: a slot without trailer is a candidate", _XIP, 'state.magic != "good" or', "False or"),
-    Mutant("xip: counter is raised before confirmation", _XIP, "if confirmed or not revert:", "if True:"),
-    Mutant("xip: counter is not compared", _XIP, "if not counter_allows(image, flash.counters[0]):", "if False:"),
+    Mutant("xip: counter is raised before confirmation", _XIP, "and (confirmed or not revert)", ""),
+    Mutant("xip: counter is not compared", _XIP, "and not counter_allows(image, flash.counters[0])", "and False"),
     Mutant(
         "xip: image linked for the other slot runs", _XIP, "if not is_built_for(slot.area, slot.header):", "if False:"
     ),

@@ -157,9 +157,9 @@ def _version(raw: bytes) -> Version:
     return Version(raw[0], raw[1], revision, build)
 
 
-def is_downgrade(running: Version, candidate: Version, config: BootConfig) -> bool:
-    """Whether `candidate` is older by what the bootloader compares; equal versions pass."""
-    return config.version_key(candidate) < config.version_key(running)
+def is_older(version: Version, than: Version, config: BootConfig) -> bool:
+    """Whether `version` is lower by what the bootloader compares."""
+    return config.version_key(version) < config.version_key(than)
 
 
 def is_counter_downgrade(running: int | None, candidate: int | None) -> bool:

@@ -1,4 +1,4 @@
-"""Direct XIP: nothing is copied; the highest valid version runs where it lies.
+"""Direct XIP: nothing is copied; the highest valid version of the one image runs where it lies.
 
 Each slot's images are linked for that slot. Candidates are tried from the highest version down (the first slot at equal
 versions); what does not validate is erased. With revert, a slot needs a trailer: a magic makes it a candidate,
@@ -6,6 +6,7 @@ copy_done is written when it is tried, and at the next reset an image that was t
 which leaves the older one. (MCUboot `boot_load_and_validate_images`, `boot_select_or_erase`.)
 """
 
+from mcuboot_image import Image
 from softdevice.boot_config import BootConfig
 from softdevice.bootloader.outcome import BootOutcome
 from softdevice.bootloader.pair import Slot, erase
@@ -38,18 +39,24 @@ def _boot(flash: Flash, config: BootConfig, *, revert: bool) -> BootOutcome:
             continue
         if not slot.header.bootable:
             continue
-        image = read_image(slot.area, 0, config.layout.swap_info(slot.area.size))
-        if image is None or not is_trusted(image, config.keys):
+        image = _acceptable(slot, flash, config)
+        if image is None:
             erase(slot.area, 0, slot.area.size)
             continue
-        if config.hw_rollback_counter:
-            if not counter_allows(image, flash.counters[0]):
-                erase(slot.area, 0, slot.area.size)
-                continue
-            if confirmed or not revert:
-                flash.set_counter(0, image.security_counter or 0)
+        if config.hw_rollback_counter and (confirmed or not revert):
+            flash.set_counter(0, image.security_counter or 0)
         return BootOutcome(image.header.version, area=slot.area.name)
     return BootOutcome(None)
+
+
+def _acceptable(slot: Slot, flash: Flash, config: BootConfig) -> Image | None:
+    """The slot's image, when it is well formed, trusted, and not below the hardware counter."""
+    image = read_image(slot.area, 0, config.layout.swap_info(slot.area.size))
+    if image is None or not is_trusted(image, config.keys):
+        return None
+    if config.hw_rollback_counter and not counter_allows(image, flash.counters[0]):
+        return None
+    return image
 
 
 def _select(slot: Slot) -> bool:

@@ -9,7 +9,7 @@ from typing import ClassVar
 
 from softdevice.bootloader.outcome import BootAssertion
 from softdevice.bootloader.pair import SECONDARY, Pair, erase, first_trailer_sector
-from softdevice.validation import is_downgrade
+from softdevice.validation import is_older
 
 
 class OverwritePair(Pair):
@@ -39,7 +39,7 @@ class OverwritePair(Pair):
         running, candidate = (slot.header for slot in self.slots)
         if self.config.downgrade_prevention is None or running.is_erased:
             return False
-        if not is_downgrade(running.version, candidate.version, self.config):
+        if not is_older(candidate.version, running.version, self.config):
             return False
         self.scramble_secondary()
         return True

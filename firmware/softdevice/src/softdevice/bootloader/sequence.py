@@ -12,7 +12,7 @@ from softdevice.bootloader.outcome import BootAssertion, BootOutcome
 from softdevice.bootloader.pair import PRIMARY, SECONDARY, UPGRADES, Pair, Status
 from softdevice.flash import Flash
 from softdevice.trailer import SwapType
-from softdevice.validation import dependencies_of, is_counter_downgrade, is_downgrade
+from softdevice.validation import dependencies_of, is_counter_downgrade, is_older
 
 
 def boot(kind: type[Pair], flash: Flash, config: BootConfig) -> BootOutcome:
@@ -95,7 +95,7 @@ def _has_dependencies(pair: Pair, pairs: Sequence[Pair]) -> bool:
             return False
         other = pairs[number]
         found = (other.secondary if other.due in UPGRADES else other.primary).header.version
-        if is_downgrade(least, found, pair.config):
+        if is_older(found, least, pair.config):
             return False
     return True
 
@@ -130,7 +130,7 @@ def _is_downgrade(pair: Pair) -> bool:
         images = (pair.image_in(PRIMARY), pair.image_in(SECONDARY))
         running, candidate = (image.security_counter if image else None for image in images)
         return is_counter_downgrade(running, candidate)
-    return is_downgrade(pair.primary.header.version, pair.secondary.header.version, pair.config)
+    return is_older(pair.secondary.header.version, pair.primary.header.version, pair.config)
 
 
 def _finish(pair: Pair, done: int, *, raise_counter: bool = False) -> None:
@@ -161,4 +161,5 @@ def _can_start(pair: Pair) -> bool:
     if not pair.config.hw_rollback_counter:
         return True
     state = pair.primary.trailer.read()
-    return not (state.magic != "good" or state.image_ok == "set") or pair.raise_counter()
+    confirmed = state.magic != "good" or state.image_ok == "set"
+    return pair.raise_counter() if confirmed else True
