@@ -74,7 +74,7 @@ def row_of(profile: Profile) -> dict[str, str]:
         "push: a large block": push(profile),
         "optional in object 5": ", ".join(map(str, profile.firmware_resources)),
         "URI outside of Idle": code(profile.busy_uri, "2.04, nothing happens"),
-        "unknown scheme": f"{code(profile.bad_scheme, '2.04, then Result 9')}",
+        "unknown scheme": f"{code(profile.bad_scheme, '2.04')}, then Result 9",
         "Update outside of Downloaded": code(profile.not_downloaded, ""),
         "after a reset it knows": MEMORIES[profile.memory],
         "confirms": "at boot" if profile.confirms_early else "after it has registered",

@@ -8,7 +8,7 @@ from softdevice.firmware_rules import Kept, Verdict, after_boot, package_refusal
 from softdevice.profiles import PROFILES
 
 IDLE, DOWNLOADING, DOWNLOADED, UPDATING = State
-URI = "coap://192.0.2.1/f/t/n"
+URI, FTP = "coap://192.0.2.1/f/t/n", "ftp://192.0.2.1/a"
 
 
 @pytest.mark.parametrize(
@@ -23,8 +23,8 @@ URI = "coap://192.0.2.1/f/t/n"
         ("anjay", DOWNLOADING, URI, False, Code.BAD_REQUEST),
         ("anjay", DOWNLOADING, "", False, None),
         ("anjay", UPDATING, "", False, Code.METHOD_NOT_ALLOWED),
-        ("anjay", IDLE, "ftp://192.0.2.1/a", False, Code.BAD_REQUEST),
-        ("zephyr", IDLE, "ftp://192.0.2.1/a", False, None),
+        ("anjay", IDLE, FTP, False, Code.BAD_REQUEST),
+        ("zephyr", IDLE, FTP, False, None),
         ("zephyr", IDLE, "c" * 256, False, Code.BAD_REQUEST),
         ("zephyr", IDLE, 5, False, Code.BAD_REQUEST),
         ("wakaama", IDLE, URI, False, None),
@@ -33,7 +33,9 @@ URI = "coap://192.0.2.1/f/t/n"
 def test_each_client_refuses_a_uri_in_its_own_way(
     client: str, state: State, value: object, on_trial: bool, code: int | None
 ) -> None:
-    assert uri_refusal(PROFILES[client], state, value, on_trial=on_trial) == code
+    refused = uri_refusal(PROFILES[client], state, value, on_trial=on_trial)
+    assert (refused and refused.code) == code
+    assert (refused and refused.result) == (Result.UNSUPPORTED_PROTOCOL if code and value == FTP else None)
 
 
 @pytest.mark.parametrize(

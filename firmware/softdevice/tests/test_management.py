@@ -84,6 +84,18 @@ def test_discover_lists_what_is_there() -> None:
     assert targets[:3] == ["/5", "/5/0", "/5/0/0"] and "/5/0/8" in targets and "/5/0/14" not in targets
 
 
+@pytest.mark.parametrize(
+    ("client", "optional"),
+    [("updraft", {6, 7, 8, 10, 11, 12, 13}), ("zephyr", {8, 10}), ("zephyr-old", {8}), ("wakaama", {6, 7, 8})],
+)
+def test_each_client_has_its_own_optional_resources_of_object_5(client: str, optional: set[int]) -> None:
+    reply = ask(Code.GET, "/5", b"", accept(40), client=client).reply
+    found = {parse(link.target).ids[2] for link in links.decode(reply.payload) if len(parse(link.target).ids) == 3}
+    assert found == {0, 1, 2, 3, 5, 9} | optional
+    missing = {6, 7, 8, 10, 11, 12, 13} - optional
+    assert {dotted(ask(Code.GET, f"/5/0/{number}", client=client).reply.code) for number in missing} <= {"4.04"}
+
+
 def test_registration_body_is_understood_by_the_server_side_parser() -> None:
     root, formats, _, paths = decode_objects(representations.registration_links(UPDRAFT, resources().model).encode())
     assert root == "" and set(formats) == {60, 110, 112, 11542}

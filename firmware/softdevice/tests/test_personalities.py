@@ -1,5 +1,7 @@
 """What becomes of a device given an image with a personality: kept, reverted or stuck, and how a server sees it."""
 
+from dataclasses import replace
+
 import pytest
 from device_world import KEY, OLD, VERSION, Make, offer, registered, state_is, until
 from scripted_server import ScriptedServer
@@ -50,6 +52,12 @@ def test_an_image_without_a_personality_or_with_one_nobody_knows_is_normal(monke
     image = parse(small_image(KEY, "1.0.0", 100, personality=Personality.HANGS))
     monkeypatch.delitem(Personality._value2member_map_, "hangs_before_network")
     assert personality_of(image) == Personality.NORMAL
+
+
+def test_a_personality_outside_of_what_is_signed_is_none() -> None:
+    image = parse(small_image(KEY, "1.0.0", 100, personality=Personality.HANGS))
+    unsigned = tuple(replace(tlv, protected=False) for tlv in image.tlvs)
+    assert personality_of(replace(image, tlvs=unsigned)) == Personality.NORMAL
 
 
 @pytest.mark.parametrize("personality", [Personality.NEVER_CONFIRMS, Personality.CRASHES])

@@ -77,6 +77,11 @@ def test_a_wrapped_package_is_unwrapped(content_format: int, wrap: object, size:
     assert b"".join(piece.data for piece in pieces) == data and pieces[0].size == size
 
 
+def test_a_whole_wrapped_package_shorter_than_it_says_is_4_00() -> None:
+    wrapped = tlv.encode([tlv.Tlv(tlv.Kind.RESOURCE, 0, bytes(100))])
+    assert refused(push("anjay"), put(wrapped[:-1], None, 11542))[0] == Code.BAD_REQUEST
+
+
 def test_a_block_that_skips_one_or_comes_without_a_beginning_is_4_08() -> None:
     work = push()
     assert refused(work, put(*block_of(1)))[0] == Code.REQUEST_ENTITY_INCOMPLETE

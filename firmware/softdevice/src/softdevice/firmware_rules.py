@@ -40,20 +40,28 @@ class Kept:
     update: int = 0
 
 
-def uri_refusal(profile: Profile, state: State, value: object, *, on_trial: bool) -> int | None:
-    """The code a Write to Package URI is refused with, or None."""
+@dataclass(frozen=True, slots=True)
+class Refusal:
+    """The code a Write is answered with, and the Result it leaves behind, if any."""
+
+    code: int
+    result: Result | None = None
+
+
+def uri_refusal(profile: Profile, state: State, value: object, *, on_trial: bool) -> Refusal | None:
+    """How a Write to Package URI is refused, or None."""
     if profile.delivery == PUSH_ONLY:
         # Wakaama's example takes it and does nothing.
         return None
     if not isinstance(value, str) or len(value.encode()) > _MAX_URI_BYTES:
-        return Code.BAD_REQUEST
+        return Refusal(Code.BAD_REQUEST)
     # On trial the old image in secondary is the way back: it is not given up for a download.
     if state == State.UPDATING or (value and on_trial):
-        return Code.METHOD_NOT_ALLOWED
+        return Refusal(Code.METHOD_NOT_ALLOWED)
     if value and state != State.IDLE:
-        return profile.busy_uri
+        return None if profile.busy_uri is None else Refusal(profile.busy_uri)
     if value and profile.bad_scheme is not None and not value.lower().startswith("coap://"):
-        return profile.bad_scheme
+        return Refusal(profile.bad_scheme, Result.UNSUPPORTED_PROTOCOL)
     return None
 
 

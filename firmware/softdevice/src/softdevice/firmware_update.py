@@ -122,7 +122,10 @@ class FirmwareUpdate:
         if effect.path == MAX_DEFER_PERIOD:
             valid = isinstance(effect.value, int) and 0 <= effect.value < 1 << 32
             return None if valid else Code.BAD_REQUEST
-        return uri_refusal(self._profile, self.state, effect.value, on_trial=self._on_trial)
+        refused = uri_refusal(self._profile, self.state, effect.value, on_trial=self._on_trial)
+        if refused is not None and refused.result is not None:
+            self._set(RESULT, int(refused.result))
+        return refused and refused.code
 
     def write(self, effect: Write) -> None:
         """A resource was written and not refused."""
