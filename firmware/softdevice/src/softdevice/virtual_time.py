@@ -9,7 +9,7 @@ import asyncio
 import selectors
 import socket
 from collections.abc import Callable, Coroutine
-from typing import Any, Final, TypeVar, cast
+from typing import Any, Final, TypeVar
 
 Address = tuple[str, int]
 Result = TypeVar("Result")
@@ -96,7 +96,7 @@ class VirtualTimeLoop(asyncio.SelectorEventLoop):
         protocol.connection_made(made)
         return made, protocol
 
-    async def getaddrinfo(self, host: Any, port: Any, **_: Any) -> list[Any]:  # type: ignore[override]
+    async def getaddrinfo(self, host: Any, port: Any, **_: Any) -> list[Any]:
         """Every name is this process."""
         return [(socket.AF_INET, socket.SOCK_DGRAM, socket.IPPROTO_UDP, "", (_HOST, int(port)))]
 
@@ -121,4 +121,4 @@ class VirtualTimeLoop(asyncio.SelectorEventLoop):
 def run(work: Coroutine[Any, Any, Result]) -> Result:
     """Run `work` to its end in virtual time; raises Stalled when it can never end."""
     with asyncio.Runner(loop_factory=VirtualTimeLoop) as runner:
-        return cast(Result, runner.run(work))
+        return runner.run(work)
