@@ -1,6 +1,7 @@
 """Images signed by the real imgtool are accepted, and every way to spoil one is refused with its reason."""
 
 import struct
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -10,12 +11,24 @@ from imgtool import image as imgtool_image
 from imgtool import keys as imgtool_keys
 from imgtool.version import decode_version
 
-from mcuboot_image import TLV_NAMES, DecodeError, PublicKey, VerificationError, Version, load_public_key, parse, verify
+from mcuboot_image import (
+    TLV_NAMES,
+    DecodeError,
+    PublicKey,
+    VerificationError,
+    Version,
+    load_public_key,
+    parse,
+    unpack_header,
+    verify,
+)
 
 PAYLOAD = bytes(range(256)) * 12
 
 
-def sign(key: object | None, tmp_path: Path, version: str = "1.2.3+4", *, counter: int | None = 7) -> bytes:
+def sign(
+    key: object | None, tmp_path: Path, version: str = "1.2.3+4", *, counter: int | None = 7, sha: str = "auto"
+) -> bytes:
     """An image as imgtool makes it."""
     source, target = tmp_path / "in.bin", tmp_path / "out.bin"
     source.write_bytes(PAYLOAD)
@@ -28,7 +41,7 @@ def sign(key: object | None, tmp_path: Path, version: str = "1.2.3+4", *, counte
         security_counter=counter,
     )
     image.load(str(source))
-    image.create(key, "hash", None)
+    image.create(key, "hash", None, user_sha=sha)
     image.save(str(target))
     return target.read_bytes()
 
@@ -41,24 +54,38 @@ def public(key: object) -> PublicKey:
     return load_public_key(pem)
 
 
-KINDS = {
-    "ECDSA": imgtool_keys.ECDSA256P1,
-    "Ed25519": imgtool_keys.Ed25519,
-    "RSA-2048": imgtool_keys.RSA,
-}
-
-
-@pytest.mark.parametrize("kind", KINDS)
-def test_what_imgtool_signs_is_verified(kind: str, tmp_path: Path) -> None:
-    key = KINDS[kind].generate()
-    data = sign(key, tmp_path)
+@pytest.mark.parametrize(
+    ("kind", "key", "sha", "found"),
+    [
+        ("ECDSA", imgtool_keys.ECDSA256P1.generate, "auto", "sha256"),
+        ("ECDSA", imgtool_keys.ECDSA384P1.generate, "auto", "sha384"),
+        ("Ed25519", imgtool_keys.Ed25519.generate, "auto", "sha256"),
+        ("Ed25519", imgtool_keys.Ed25519.generate, "512", "sha512"),
+        ("RSA-2048", lambda: imgtool_keys.RSA.generate(2048), "auto", "sha256"),
+        ("RSA-3072", lambda: imgtool_keys.RSA.generate(3072), "auto", "sha256"),
+    ],
+)
+def test_what_imgtool_signs_is_verified_and_a_flipped_bit_of_the_signature_is_not(
+    kind: str, key: Callable[[], object], sha: str, found: str, tmp_path: Path
+) -> None:
+    signer = key()
+    data = sign(signer, tmp_path, sha=sha)
     image = parse(data)
     assert image.header.version == Version(1, 2, 3, 4)
     assert str(image.header.version) == "1.2.3+4"
     assert image.security_counter == 7
-    verdict = verify(image, [public(key)])
-    assert verdict.signature == kind
+    verdict = verify(image, [public(signer)])
+    assert (verdict.signature, verdict.hash_algorithm) == (kind, found)
     assert image.total_size == len(data)
+    with pytest.raises(VerificationError) as caught:
+        verify(parse(data[:-1] + bytes([data[-1] ^ 1])), [public(signer)])
+    assert caught.value.reason == "signature_invalid"
+
+
+def test_header_is_unpacked_be_it_one_or_not() -> None:
+    magic, header = unpack_header(b"\xff" * 32)
+    assert magic == 0xFFFFFFFF
+    assert header.flags == 0xFFFFFFFF and header.version == Version(255, 255, 0xFFFF, 0xFFFFFFFF)
 
 
 @pytest.fixture(scope="module")

@@ -34,10 +34,12 @@ _SIGNATURES: Final = {ECDSA: "ECDSA", ED25519: "Ed25519", RSA2048: "RSA-2048", R
 
 @dataclass(frozen=True, slots=True)
 class PublicKey:
-    """A key images may be signed with; `fingerprint` is what KEYHASH carries: SHA-256 of the key's DER, in hex."""
+    """A key images may be signed with, by its DER; `fingerprint` is what KEYHASH carries in images that are hashed with
+    SHA-256: that of the DER, in hex."""
 
     algorithm: str
     fingerprint: str
+    der: bytes = field(repr=False)
     key: Key = field(repr=False, compare=False)
 
 
@@ -77,7 +79,7 @@ def load_public_key(pem: bytes) -> PublicKey:
         else serialization.PublicFormat.SubjectPublicKeyInfo
     )
     der = key.public_bytes(serialization.Encoding.DER, form)
-    return PublicKey(algorithm, hashlib.sha256(der).hexdigest(), key)
+    return PublicKey(algorithm, hashlib.sha256(der).hexdigest(), der, key)
 
 
 def image_hash(image: Image) -> tuple[str, bytes]:
@@ -116,7 +118,7 @@ def verify(image: Image, keys: Iterable[PublicKey]) -> Verdict:
             "sign it: imgtool sign --key your-key.pem ... ; then add the public key to the product",
         )
     trusted = tuple(keys)
-    key = _key_named_by(image, trusted)
+    key = _key_named_by(image, trusted, name)
     if not _valid(signature.type, signature.value, key, name, digest):
         raise VerificationError(
             "signature_invalid",
@@ -126,17 +128,16 @@ def verify(image: Image, keys: Iterable[PublicKey]) -> Verdict:
     return Verdict(digest.hex(), name, _SIGNATURES[signature.type], key)
 
 
-def _key_named_by(image: Image, trusted: tuple[PublicKey, ...]) -> PublicKey:
+def _key_named_by(image: Image, trusted: tuple[PublicKey, ...], hash_name: str) -> PublicKey:
+    # KEYHASH is made with the algorithm of the image's own hash: SHA-384 with a P-384 key, SHA-512 on request.
     named = image.tlv(KEYHASH) or image.tlv(PUBKEY)
-    fingerprint = "" if named is None else named.value.hex()
-    if named is not None and named.type == PUBKEY:
-        fingerprint = hashlib.sha256(named.value).hexdigest()
     for key in trusted:
-        if key.fingerprint == fingerprint:
+        if named is not None and named.value in (key.der, hashlib.new(hash_name, key.der).digest()):
             return key
+    shown = "(not named)" if named is None else named.value.hex()[:16]
     raise VerificationError(
         "foreign_key",
-        f"the image is signed with key {fingerprint[:16] or '(not named)'}, which this product does not trust",
+        f"the image is signed with key {shown}, which this product does not trust",
         "choose the right product, or add this key's public half to the product's signing keys",
     )
 
