@@ -21,6 +21,7 @@ from typing import Final
 import contestants
 import report
 from contestants import CORES, UDP, Grounds, Missing, Server
+from fleet import fleet
 from lines import Entry, Load, Result, WrongAnswer, ask, in_rounds, warmed
 
 from coap_wire import Code, Message, Type, decode, dotted, encode
@@ -235,6 +236,7 @@ LINES: Final[dict[str, Callable[[Run], Result]]] = {
     "cold": Run.cold,
     "memory": Run.memory,
     "cross": Run.cross,
+    "fleet": lambda run: fleet(run.rounds, run.seconds, quick=run.quick),
 }
 
 

@@ -19,7 +19,7 @@ import plot
 from lines import Entry, Result
 
 DOCS: Final = Path(__file__).resolve().parent.parent / "docs"
-PYTHON, COMPILED = "updraft python", "updraft"
+PYTHON, COMPILED, DEVICE = "updraft python", "updraft", "softdevice"
 
 
 @dataclass(frozen=True)
@@ -110,6 +110,8 @@ AIMS: Final = (
     Aim("upstream bytes: 1.0 times the artifact", 1.0, fact("cold", COMPILED, "upstream_bytes_per_artifact"), 1.0),
     Aim("memory flat from 100 to 10,000 clients: at most a quarter more", 0.0, growth, 1.25),
     Aim("small GETs that cross to HTTP: ahead of Californium", 1.0, ratio("cross", COMPILED, "californium")),
+    Aim("10,000 devices, one core, ten minutes: no registration runs out", 0.0, fact("fleet", DEVICE, "expired"), 0.0),
+    Aim("round trips of a device's endpoint: at least 10 times aiocoap", 10.0, fact("fleet", DEVICE, "x_aiocoap")),
 )
 
 

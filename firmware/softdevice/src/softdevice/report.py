@@ -43,13 +43,22 @@ def fleet_report(fleet: Fleet, *, seconds: float) -> dict[str, Any]:
     }
 
 
-def cost_report(fleet: Fleet, *, resident_before: int) -> dict[str, Any]:
-    """What the fleet cost: bytes for each device above what the process held before it was made, and CPU seconds."""
+def cpu_seconds() -> float:
+    """Processor time of this process so far."""
     used = resource.getrusage(resource.RUSAGE_SELF)
+    return used.ru_utime + used.ru_stime
+
+
+def cost_report(fleet: Fleet, *, resident_before: int, start_cpu: float, keep_cpu: float | None) -> dict[str, Any]:
+    """What the fleet cost: bytes for each device above what the process held before it was made, CPU seconds until all
+    were switched on, and how many devices a core can keep by `keep_cpu`, the share of a core it took after that.
+    """
     held = resident_bytes()
     return {
         "residentBytes": held,
         "bytesPerDevice": round((held - resident_before) / len(fleet.devices)),
-        "cpuSeconds": round(used.ru_utime + used.ru_stime, 2),
+        "cpuSecondsToStart": round(start_cpu, 2),
+        "cpuSeconds": round(cpu_seconds(), 2),
+        "devicesPerCore": round(len(fleet.devices) / keep_cpu) if keep_cpu else None,
         "python": platform.python_version(),
     }

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any, Final
 
 from softdevice.fleet import Fleet
-from softdevice.report import cost_report, fleet_report, resident_bytes
+from softdevice.report import cost_report, cpu_seconds, fleet_report, resident_bytes
 
 _PROGRESS: Final = logging.getLogger("softdevice.progress")
 _SECOND: Final = 1.0
@@ -34,9 +34,12 @@ async def run(
         tasks.append(asyncio.create_task(_show(fleet, begun)))
     stopped = asyncio.create_task(stop.wait())
     await asyncio.wait((tasks[0], stopped), return_when=asyncio.FIRST_COMPLETED)
+    started, start_cpu, keep_cpu = time.monotonic(), cpu_seconds(), None
     if not stop.is_set():
         await asyncio.wait((stopped,), timeout=seconds)
-    report = fleet_report(fleet, seconds=time.monotonic() - begun) | cost_report(fleet, resident_before=resident_before)
+        keep_cpu = (cpu_seconds() - start_cpu) / (time.monotonic() - started)
+    report = fleet_report(fleet, seconds=time.monotonic() - begun)
+    report |= cost_report(fleet, resident_before=resident_before, start_cpu=start_cpu, keep_cpu=keep_cpu)
     for task in (*tasks, stopped):
         task.cancel()
     await asyncio.gather(*tasks, stopped, return_exceptions=True)
