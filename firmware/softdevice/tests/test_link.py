@@ -1,5 +1,7 @@
 """The link model: what each property does to a stream of datagrams, and that a seed decides all of it."""
 
+from dataclasses import fields
+from pathlib import Path
 from statistics import mean
 
 import pytest
@@ -101,3 +103,20 @@ def test_link_is_written_as_a_preset_with_values_changed() -> None:
 def test_what_is_no_link_is_refused(text: str) -> None:
     with pytest.raises(ValueError):
         parse_link(text)
+
+
+def documented(name: str, profile: LinkProfile) -> str:
+    """The row of a preset in docs/fleet.md."""
+    others = {
+        field.name: getattr(profile, field.name)
+        for field in fields(LinkProfile)
+        if field.name not in ("delay", "jitter", "loss", "rate") and getattr(profile, field.name)
+    }
+    besides = ", ".join(f"{key} {value:g}" for key, value in others.items())
+    return f"| `{name}` | {profile.delay:g} + {profile.jitter:g} | {profile.loss:g} | {profile.rate:g} | {besides} |"
+
+
+@pytest.mark.parametrize("name", PRESETS)
+def test_presets_are_documented_as_they_are(name: str) -> None:
+    page = Path(__file__).resolve().parents[3] / "docs" / "fleet.md"
+    assert documented(name, PRESETS[name]) in page.read_text().splitlines()
