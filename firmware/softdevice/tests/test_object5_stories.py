@@ -12,6 +12,7 @@ from lwm2m import tlv
 from lwm2m.firmware import PACKAGE, PACKAGE_URI, RESULT, STATE, UPDATE
 from softdevice.application import Application
 from softdevice.device import Device
+from softdevice.flash import Cut
 from softdevice.images import new_key, small_image
 from softdevice.options import Misbehaviour
 from softdevice.personalities import Personality
@@ -114,6 +115,43 @@ async def test_a_power_cut_ends_a_push_and_the_next_one_is_whole(server: Scripte
     assert (await push_block(server, NEW, 20)).code == Code.REQUEST_ENTITY_INCOMPLETE
     codes = [(await push_block(server, NEW, number)).code for number in blocks(NEW, 4)]
     assert codes[-1] == Code.CHANGED and shown(again) == (2, 0)
+
+
+@pytest.mark.parametrize("operation", [1, 5, 20, 38, 41, 43])
+async def test_power_that_goes_with_a_flash_operation_of_a_push_costs_the_push(
+    server: ScriptedServer, make: Make, operation: int, caplog: pytest.LogCaptureFixture
+) -> None:
+    device = make()
+    await registered(server)
+    device.board.flash.cut = Cut(device.board.flash.operations + operation, applied=4)
+
+    async def update() -> None:
+        for number in blocks(NEW, 4):
+            if (await push_block(server, NEW, number)).code == Code.REQUEST_ENTITY_INCOMPLETE:
+                return
+        await server.ask(Code.POST, UPDATE)
+
+    while str(device.board.contents().running) != "1.1.0+3":
+        await update()
+        await registered(server)
+    await until(lambda: device.board.confirmed)
+    assert device.board.flash.cut is None
+    assert [record for record in caplog.records if record.exc_info] == []
+
+
+async def test_power_that_goes_while_dm_lwm2m_erases_its_way_back_comes_back_to_the_new_image(
+    server: ScriptedServer, make: Make
+) -> None:
+    device = make(profile=PROFILES["dm-lwm2m"])
+    await registered(server)
+    await offer(server)
+    await until(lambda: shown(device)[0] == 2)
+    await server.ask(Code.POST, UPDATE)
+    await until(lambda: device.ledger.installs == 1)
+    device.board.flash.cut = Cut(device.board.flash.operations + 2, applied=4)
+    await registered(server)
+    await until(lambda: device.application is not None and device.board.confirmed)
+    assert str(device.board.contents().running) == "1.1.0+3" and device.ledger.reverts == 0
 
 
 @pytest.mark.parametrize(

@@ -1,7 +1,6 @@
 """The firmware of one boot: registers, answers the server, reports, downloads, and confirms itself when all is well."""
 
 import asyncio
-import contextlib
 import logging
 from collections.abc import Coroutine
 from typing import Any
@@ -174,7 +173,12 @@ class Application:
         if peer != self._server:
             return None
         self._refresh_clock()
-        decision = management.decide(request, self.resources, self._refusal, self.firmware.push)
+        try:
+            decision = management.decide(request, self.resources, self._refusal, self.firmware.push)
+        except PowerCut:
+            # Nobody is there to answer, now or until the reset that is on its way.
+            self._server = None
+            return None
         reply = decision.reply
         for effect in decision.effects:
             match effect:
@@ -211,9 +215,7 @@ class Application:
                 if effect.path == LIFETIME and self.registration is not None:
                     self.registration.set_lifetime(int(effect.value))
             case management.Execute() if effect.path.object_id == 5:
-                # With a power cut it ends in the midst, and nobody is told: the reset is on its way.
-                with contextlib.suppress(PowerCut):
-                    self.firmware.execute(effect.path)
+                self.firmware.execute(effect.path)
             case management.Execute(path) if path == REBOOT:
                 self.reboot("the server asked for it", self.options.reboot_seconds)
             case management.Execute(path) if path == RESET_ERRORS:
@@ -253,11 +255,13 @@ class Application:
         """What dm-lwm2m does: keep the image before any server was reached, and erase the one to go back to."""
         try:
             self.board.confirm()
+            self.board.secondary.erase(0, self.board.secondary.size)
         except TrailerError as error:
             self._log(f"cannot confirm: {error}", logging.ERROR)
-            return
-        self.board.secondary.erase(0, self.board.secondary.size)
-        self._log("confirmed, before any server was reached")
+        except PowerCut:
+            pass  # the reset is on its way
+        else:
+            self._log("confirmed, before any server was reached")
 
     async def _watchdog(self) -> None:
         await asyncio.sleep(self.options.confirm_deadline_seconds)

@@ -25,7 +25,7 @@ from softdevice.firmware_rules import (
     uri_refusal,
     verdict,
 )
-from softdevice.flash import FlashError
+from softdevice.flash import FlashError, PowerCut
 from softdevice.ledger import Ledger
 from softdevice.management import Execute, Write
 from softdevice.options import DeviceOptions, Misbehaviour
@@ -200,6 +200,8 @@ class FirmwareUpdate:
             self._log(f"the update cannot be requested: {error}", logging.ERROR)
             self._end(State.DOWNLOADED, Result.UPDATE_FAILED)
             return
+        except PowerCut:
+            return  # in the midst of it, and nobody is told: the reset is on its way
         self._log(f"updating to {self._board.secondary_version()}, rebooting")
         self._reboot("update", self._options.reboot_seconds)
 
