@@ -88,6 +88,37 @@ def test_fleet_comes_back_by_itself_after_the_server_lost_its_memory() -> None:
     assert 0 < told["unknown"] <= 100 and told["expired"] == 0
 
 
+def test_server_that_was_away_for_an_hour_is_not_run_over_by_the_whole_fleet_at_once() -> None:
+    async def story() -> list[int]:
+        server = Registrar()
+        await server.open(("server", 5683))
+        # Switched on within two seconds: in step, as after a power cut of a whole site.
+        options = replace(OPTIONS, link=LinkProfile(delay=0.05), lifetime_seconds=600)
+        fleet = Fleet(device_names(200), None, options, image=OLD, keys=(KEY.public,), stagger_seconds=0.01)
+        await fleet.start()
+        await asyncio.sleep(60.0)
+        server.close()
+        await asyncio.sleep(HOUR)
+        assert fleet.registered == 0
+        server = Registrar()
+        await server.open(("server", 5683))
+        each_second, seen = [], 0
+        while len(server.registrations) < 200:
+            await asyncio.sleep(1.0)
+            total = server.report()["registered"]
+            each_second.append(total - seen)
+            seen = total
+        await asyncio.sleep(5.0)
+        assert fleet.registered == 200
+        await fleet.stop(deregister=False)
+        server.close()
+        return each_second
+
+    each_second = virtual_time.run(story())
+    # A pause of up to a minute and a half, and what a Register is repeated for, bring everybody back.
+    assert 30 < len(each_second) < 190 and max(each_second) <= 20
+
+
 def test_update_takes_virtual_seconds_and_hardly_real_ones() -> None:
     async def story() -> float:
         server = ScriptedServer()
