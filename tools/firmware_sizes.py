@@ -17,7 +17,7 @@ _NUMBER: Final = re.compile(r"\d[\d,]*")
 
 @dataclass(frozen=True, slots=True)
 class Sizes:
-    """Bytes: `text` by module, then by processor; `state` by struct; `stack` by call, as painted; `ram` static data."""
+    """Bytes: `text` by module, then by processor; `state` by struct; `stack` by call; `ram` static data."""
 
     text: dict[str, dict[str, int]]
     ram: int
@@ -47,7 +47,11 @@ def table(sizes: Sizes) -> str:
     rows.append("| **all** | " + " | ".join(f"**{sizes.total(name):,}**" for name in processors) + " |")
     rows += ["", "| memory of the caller | bytes |", "| --- | ---: |"]
     rows += [f"| `struct {name}` | {bytes_:,} |" for name, bytes_ in sizes.state.items()]
-    rows += ["", "| stack, painted and measured on Cortex-M3 | bytes |", "| --- | ---: |"]
+    rows += [
+        "",
+        "| stack: of calls, painted and measured; of one function, by the compiler | bytes |",
+        "| --- | ---: |",
+    ]
     rows += [f"| {call} | {bytes_:,} |" for call, bytes_ in sizes.stack.items()]
     return "\n".join(rows)
 

@@ -16,11 +16,15 @@ static struct updraft_package package;
 static struct updraft_image facts;
 static uint8_t sha256[UPDRAFT_SHA256_BYTES];
 
-static void pair(enum updraft_compression compression) {
-    image_good(&base, 1500, 0);
-    image_good(&target, 1500, 1);
+static void pair_of(uint32_t body_bytes, enum updraft_compression compression) {
+    image_good(&base, body_bytes, 0);
+    image_good(&target, body_bytes, 1);
     stream_plain(&stream, &target, 64);
     delta_of(&delta, compression, &base, &target, &stream);
+}
+
+static void pair(enum updraft_compression compression) {
+    pair_of(1500, compression);
 }
 
 static void slot(uint8_t content) {
@@ -190,7 +194,7 @@ static void a_package_goes_on_from_a_checkpoint_at_every_byte(void) {
     static const struct built *packages[] = {&target, &delta, &delta};
     uint8_t checkpoint[UPDRAFT_CHECKPOINT_BYTES];
     for (size_t which = 0; which < 3; which++) {
-        pair(which == 1 ? UPDRAFT_CRLE : UPDRAFT_HEATSHRINK);
+        pair_of(500, which == 1 ? UPDRAFT_CRLE : UPDRAFT_HEATSHRINK);
         const struct updraft_source running = memory_source(base.data, base.size);
         const struct built *bytes = packages[which];
         for (uint32_t at = 0; at <= bytes->size; at++) {
@@ -199,7 +203,7 @@ static void a_package_goes_on_from_a_checkpoint_at_every_byte(void) {
             CHECK_EQUAL(updraft_package_feed(&package, bytes->data, at), UPDRAFT_GOOD);
             updraft_package_checkpoint(&package, checkpoint);
             /* What came after the checkpoint is lost, but not what it did to the flash. */
-            uint32_t more = bytes->size - at < 700 ? bytes->size - at : 700;
+            uint32_t more = bytes->size - at < 400 ? bytes->size - at : 400;
             CHECK_EQUAL(updraft_package_feed(&package, bytes->data + at, more), UPDRAFT_GOOD);
             memset(&package, 0xaa, sizeof package);
             CHECK_EQUAL(updraft_package_resume(&package, &running, &model.slot, checkpoint), UPDRAFT_GOOD);
@@ -211,53 +215,58 @@ static void a_package_goes_on_from_a_checkpoint_at_every_byte(void) {
     }
 }
 
-/* The power fails in each flash operation; a checkpoint is stored after every fourth block. The package goes on from
- * the last one: the target is there in the end, and no unit was programmed twice. */
-static void after_a_power_cut_at_every_operation_the_target_arrives(void) {
+/* One life between two power cuts: go on from the checkpoint or begin anew, and store a checkpoint after every fourth
+ * block. UPDRAFT_FAILED when the power failed. */
+static enum updraft_result lived(const struct built *bytes, uint8_t *checkpoint) {
+    enum { BLOCK = 48 };
+    const struct updraft_source running = memory_source(base.data, base.size);
+    if (updraft_package_resume(&package, &running, &model.slot, checkpoint) != UPDRAFT_GOOD) {
+        updraft_package_begin(&package, &running, &model.slot);
+    }
+    enum updraft_result result = UPDRAFT_GOOD;
+    while (result == UPDRAFT_GOOD && package.offset < bytes->size) {
+        const uint32_t at = package.offset;
+        result = updraft_package_feed(&package, bytes->data + at, bytes->size - at < BLOCK ? bytes->size - at : BLOCK);
+        if (result == UPDRAFT_GOOD && at / BLOCK % 4 == 3) {
+            updraft_package_checkpoint(&package, checkpoint);
+        }
+    }
+    return result == UPDRAFT_GOOD ? updraft_package_finish(&package, &facts, sha256) : result;
+}
+
+/* The power fails in each flash operation, and then again in every second of those that follow: the package goes on from
+ * the last checkpoint, the target is there in the end, and no unit was programmed twice. */
+static void after_power_cuts_at_every_operation_the_target_arrives(void) {
     static const struct built *packages[] = {&target, &delta};
-    unsigned long gone_on = 0;
+    unsigned long cuts = 0;
     for (size_t which = 0; which < 2; which++) {
         pair(UPDRAFT_HEATSHRINK);
-        const struct updraft_source running = memory_source(base.data, base.size);
         const struct built *bytes = packages[which];
         slot(0x5a);
         CHECK_EQUAL(brought(bytes, 48), UPDRAFT_GOOD);
         const unsigned long operations = model.operations;
-        for (unsigned long cut = 1; cut <= operations; cut++) {
-            uint8_t checkpoint[UPDRAFT_CHECKPOINT_BYTES] = {0};
-            slot(0x5a);
-            model.cut_at = cut;
-            updraft_package_begin(&package, &running, &model.slot);
-            enum updraft_result result = UPDRAFT_GOOD;
-            for (uint32_t block = 0; result == UPDRAFT_GOOD && block * 48 < bytes->size; block++) {
-                uint32_t length = bytes->size - block * 48 < 48 ? bytes->size - block * 48 : 48;
-                result = updraft_package_feed(&package, bytes->data + block * 48, length);
-                if (result == UPDRAFT_GOOD && block % 4 == 3) {
-                    updraft_package_checkpoint(&package, checkpoint);
+        for (unsigned long first = 1; first <= operations; first++) {
+            bool again = true;
+            for (unsigned long second = first % 2; again; second += 2) {
+                uint8_t checkpoint[UPDRAFT_CHECKPOINT_BYTES] = {0};
+                slot(0x5a);
+                model.cut_at = first;
+                CHECK_EQUAL(lived(bytes, checkpoint), UPDRAFT_FAILED);
+                model_power_on(&model);
+                model.cut_at = second; /* 0: not again */
+                enum updraft_result result = lived(bytes, checkpoint);
+                again = second == 0 || result == UPDRAFT_FAILED;
+                if (result == UPDRAFT_FAILED) {
+                    model_power_on(&model);
+                    result = lived(bytes, checkpoint);
                 }
+                CHECK_EQUAL(result, UPDRAFT_GOOD);
+                CHECK(is_target_in_flash());
+                cuts++;
             }
-            if (result == UPDRAFT_GOOD) {
-                result = updraft_package_finish(&package, &facts, sha256);
-            }
-            CHECK_EQUAL(result, UPDRAFT_FAILED);
-            model_power_on(&model);
-            result = updraft_package_resume(&package, &running, &model.slot, checkpoint);
-            if (result == UPDRAFT_GOOD) {
-                result = updraft_package_feed(&package, bytes->data + package.offset, bytes->size - package.offset);
-            }
-            if (result == UPDRAFT_GOOD) {
-                gone_on++;
-                result = updraft_package_finish(&package, &facts, sha256);
-            } else {
-                /* Only where no checkpoint had been stored yet. */
-                CHECK_EQUAL(checkpoint[0], 0);
-                result = brought(bytes, 48);
-            }
-            CHECK_EQUAL(result, UPDRAFT_GOOD);
-            CHECK(is_target_in_flash());
         }
     }
-    CHECK(gone_on > 50);
+    CHECK(cuts > 300);
 }
 
 static void seal(uint8_t *checkpoint) {
@@ -338,7 +347,7 @@ void test_package(void) {
     RUN(an_image_may_fill_the_slot_to_its_last_byte_and_no_more);
     RUN(a_flash_that_fails_ends_the_package);
     RUN(a_package_goes_on_from_a_checkpoint_at_every_byte);
-    RUN(after_a_power_cut_at_every_operation_the_target_arrives);
+    RUN(after_power_cuts_at_every_operation_the_target_arrives);
     RUN(a_checkpoint_that_cannot_be_is_refused);
     RUN(another_block_in_flash_than_comes_again_ends_the_package);
 }
