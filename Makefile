@@ -44,7 +44,7 @@ demo: .venv/ready-local ## a whole campaign, headless; JSON summary as last line
 check: .venv/ready-dev ## format, lint, types, import contracts, pins, docs
 	$(BIN)/ruff format --check .
 	$(BIN)/ruff check .
-	$(BIN)/clang-format --dry-run --Werror $$(git ls-files 'firmware/core/*.[ch]')
+	$(BIN)/clang-format --dry-run --Werror $$(git ls-files 'firmware/*.[ch]')
 	$(BIN)/python tools/check_types.py
 	$(BIN)/lint-imports
 	$(BIN)/djlint --lint --check services/frontend/src/frontend/templates --quiet
@@ -61,7 +61,7 @@ check: .venv/ready-dev ## format, lint, types, import contracts, pins, docs
 format: .venv/ready-dev ## write files the way `check` wants them
 	$(BIN)/ruff format .
 	$(BIN)/ruff check --fix .
-	$(BIN)/clang-format -i $$(git ls-files 'firmware/core/*.[ch]')
+	$(BIN)/clang-format -i $$(git ls-files 'firmware/*.[ch]')
 
 ##@ Prove
 test: .venv/ready-dev ## all tests on embedded servers, but those of the targets below
@@ -82,8 +82,9 @@ mutants: .venv/ready-dev ## plant a hundred bugs in the bootloader, each of whic
 fuzz: .venv/ready-dev .venv/ready-fuzz ## any bytes at the block server's door, led by coverage (SECONDS=)
 	$(BIN)/python services/coap-http-proxy/fuzz/run.py $(if $(SECONDS),$(SECONDS),600)
 
-firmware: .venv/ready-dev ## the portable C core of a device: sanitizers, coverage, fuzzer, Cortex-M in QEMU, planted bugs
+firmware: .venv/ready-dev ## the C of a device: sanitizers, coverage, fuzzer, Cortex-M in QEMU, planted bugs, boards
 	$(BIN)/python tools/prove_firmware.py $(if $(PUBLISH),--publish)
+	$(BIN)/pytest firmware/zephyr/tests/check_*.py
 
 compose: .venv/ready-dev ## build the images and run docker-compose.yml to the end of one rollout
 	$(BIN)/pytest tests/compose --timeout 1800

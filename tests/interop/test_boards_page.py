@@ -1,4 +1,4 @@
-"""docs/boards.md does what it says: its blocks that are said to run are run, in order, in one shell, against the suite."""
+"""docs/boards.md does what it says: blocks said to run are run, in order, in one shell, against the suite."""
 
 import json
 import os

@@ -50,7 +50,8 @@ const char *credentials_missing(const struct store *enrolled, bool secure) {
     if (enrolled->identity[0] == '\0' || enrolled->psk_bytes < MIN_PSK_BYTES) {
         return "no key: make one for this device (openssl rand -hex 16), then: updraft psk NAME KEY";
     }
-    return is_an_example(enrolled->psk, enrolled->psk_bytes) ? "that key is an example everybody has: make your own" : NULL;
+    return is_an_example(enrolled->psk, enrolled->psk_bytes) ? "that key is an example everybody has: make your own"
+                                                             : NULL;
 }
 
 /* The serial number in hex, for an endpoint that was given no name. */

@@ -168,8 +168,8 @@ int firmware_start(const struct slots_running *image) {
 
     running = image;
     updraft_record_decode(store.record, &record); /* an empty record says: nothing was going on */
-    error = keep(updraft_update_boot(&update, &record, image->sha256, boot_is_img_confirmed(),
-                                     CONFIG_UPDRAFT_CONFIRM_SECONDS));
+    error = keep(
+        updraft_update_boot(&update, &record, image->sha256, boot_is_img_confirmed(), CONFIG_UPDRAFT_CONFIRM_SECONDS));
     show();
     lwm2m_register_pre_write_callback(&LWM2M_OBJ(LWM2M_OBJECT_FIRMWARE_ID, 0, 0), block_buffer);
     lwm2m_firmware_set_write_cb(on_block);

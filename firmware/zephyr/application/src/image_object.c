@@ -22,8 +22,8 @@ static char application[] = CONFIG_UPDRAFT_APPLICATION;
 
 static struct lwm2m_engine_obj object;
 static struct lwm2m_engine_obj_field fields[] = {
-    OBJ_FIELD_DATA(SHA256, R, OPAQUE),  OBJ_FIELD_DATA(CONFIRMED, R, BOOL),    OBJ_FIELD_DATA(BOOT_COUNT, R, S32),
-    OBJ_FIELD_DATA(DELTA_FORMATS, R, S32), OBJ_FIELD_DATA(LAST_SWAP, R, S32), OBJ_FIELD_DATA(APPLICATION, R, STRING),
+    OBJ_FIELD_DATA(SHA256, R, OPAQUE),     OBJ_FIELD_DATA(CONFIRMED, R, BOOL), OBJ_FIELD_DATA(BOOT_COUNT, R, S32),
+    OBJ_FIELD_DATA(DELTA_FORMATS, R, S32), OBJ_FIELD_DATA(LAST_SWAP, R, S32),  OBJ_FIELD_DATA(APPLICATION, R, STRING),
 };
 static struct lwm2m_engine_obj_inst instance;
 static struct lwm2m_engine_res resources[RESOURCES];

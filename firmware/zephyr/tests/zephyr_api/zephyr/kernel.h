@@ -37,7 +37,8 @@ struct k_work_delayable {
     struct k_work work;
     int64_t due;
 };
-#define K_WORK_DELAYABLE_DEFINE(name, function) struct k_work_delayable name = {.work = {.handler = function}, .due = -1}
+#define K_WORK_DELAYABLE_DEFINE(name, function)                                                                        \
+    struct k_work_delayable name = {.work = {.handler = function}, .due = -1}
 int k_work_schedule(struct k_work_delayable *work, k_timeout_t delay);
 int k_work_reschedule(struct k_work_delayable *work, k_timeout_t delay);
 struct k_work_delayable *k_work_delayable_from_work(struct k_work *work);

@@ -23,18 +23,10 @@ struct lwm2m_obj_path {
 };
 #define LWM2M_OBJ(...) GET_OBJ_MACRO(__VA_ARGS__, LWM2M_OBJ4, LWM2M_OBJ3, LWM2M_OBJ2, LWM2M_OBJ1)(__VA_ARGS__)
 #define GET_OBJ_MACRO(_1, _2, _3, _4, NAME, ...) NAME
-#define LWM2M_OBJ2(oi, oii)                                                                                            \
-    (struct lwm2m_obj_path) {                                                                                          \
-        .obj_id = oi, .obj_inst_id = oii, .level = 2                                                                   \
-    }
-#define LWM2M_OBJ3(oi, oii, ri)                                                                                        \
-    (struct lwm2m_obj_path) {                                                                                          \
-        .obj_id = oi, .obj_inst_id = oii, .res_id = ri, .level = 3                                                     \
-    }
+#define LWM2M_OBJ2(oi, oii) (struct lwm2m_obj_path){.obj_id = oi, .obj_inst_id = oii, .level = 2}
+#define LWM2M_OBJ3(oi, oii, ri) (struct lwm2m_obj_path){.obj_id = oi, .obj_inst_id = oii, .res_id = ri, .level = 3}
 #define LWM2M_OBJ4(oi, oii, ri, rii)                                                                                   \
-    (struct lwm2m_obj_path) {                                                                                          \
-        .obj_id = oi, .obj_inst_id = oii, .res_id = ri, .res_inst_id = rii, .level = 4                                 \
-    }
+    (struct lwm2m_obj_path){.obj_id = oi, .obj_inst_id = oii, .res_id = ri, .res_inst_id = rii, .level = 4}
 
 typedef void *(*lwm2m_engine_get_data_cb_t)(uint16_t obj_inst_id, uint16_t res_id, uint16_t res_inst_id,
                                             size_t *data_len);

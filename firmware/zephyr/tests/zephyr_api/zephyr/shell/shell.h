@@ -22,7 +22,11 @@ struct shell_static_entry {
     } args;
 };
 #define SHELL_CMD_ARG(_syntax, _subcmd, _help, _handler, _mand, _opt)                                                  \
-    {#_syntax, _help, _subcmd, _handler, {_mand, _opt}}
+    {                                                                                                                  \
+        #_syntax, _help, _subcmd, _handler, {                                                                          \
+            _mand, _opt                                                                                                \
+        }                                                                                                              \
+    }
 #define SHELL_SUBCMD_SET_END {NULL, NULL, NULL, NULL, {0, 0}}
 #define SHELL_STATIC_SUBCMD_SET_CREATE(name, ...)                                                                      \
     static const struct shell_static_entry shell_##name[] = {__VA_ARGS__};                                             \
