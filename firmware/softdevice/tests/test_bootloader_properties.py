@@ -4,16 +4,17 @@ What the real bootutil is known to do worse stays out: swap using offset within 
 sector of its revert, and a cut in the last sector when the image shrinks (firmware/vectors/mcuboot has all recorded).
 """
 
-from dataclasses import dataclass
+from contextlib import suppress
+from dataclasses import dataclass, replace
 
 from device_images import KEY, signed
 from hypothesis import given
 from hypothesis import strategies as st
 
 from softdevice.boot_config import BootConfig, Mode
-from softdevice.bootloader import BootOutcome, boot, swap_type
+from softdevice.bootloader import BootAssertion, BootOutcome, boot, swap_type
 from softdevice.flash import Cut, Flash, PowerCut
-from softdevice.trailer import SwapType, Trailer, request_upgrade
+from softdevice.trailer import MAGIC, SwapType, Trailer, request_upgrade
 
 OLD, NEW = "1.0.0", "2.0.0"
 SIZES = tuple(range(1300, 6000, 400))
@@ -129,3 +130,45 @@ def test_revert_ends_with_the_old_image_however_often_the_power_goes(
         cuts = cuts[:1]
     assert str(boot_with_cuts(flash, config, cuts).version) == OLD
     assert str(boot(flash, config).version) == OLD
+
+
+# Bytes of the header, and bytes counted from the end of the slot: trailer fields and the first records.
+POKES = st.lists(
+    st.tuples(
+        st.sampled_from(["primary", "secondary"]),
+        st.one_of(st.integers(0, 31), st.integers(-260, -1)),
+        st.sampled_from([0x00, 0x01, 0x02, 0x04, 0x10, 0x7F, 0xFF]),
+    ),
+    max_size=12,
+)
+
+
+@given(
+    device=devices(),
+    mode=st.sampled_from(list(Mode)),
+    pokes=POKES,
+    magics=st.sets(st.sampled_from(["primary", "secondary"])),
+    bootstrap=st.booleans(),
+    counter=st.booleans(),
+)
+def test_whatever_is_in_flash_a_boot_ends(
+    device: Device,
+    mode: Mode,
+    pokes: list[tuple[str, int, int]],
+    magics: set[str],
+    bootstrap: bool,
+    counter: bool,
+) -> None:
+    flash, config = prepare(replace(device, mode=mode))
+    flash.counters[:] = [0]
+    config = replace(config, bootstrap=bootstrap, hw_rollback_counter=counter)
+    for name in magics:
+        flash.storage.write(flash[name].base + flash[name].size - len(MAGIC), MAGIC)
+    for name, offset, value in pokes:
+        area = flash[name]
+        flash.storage.write(area.base + offset % area.size, bytes([value]))
+    for _ in range(3):
+        flash.operations = 0
+        with suppress(BootAssertion):
+            assert str(boot(flash, config).version) in (OLD, NEW, "None")
+        assert flash.operations < 40 * device.sectors
