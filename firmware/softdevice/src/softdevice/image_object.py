@@ -2,7 +2,7 @@
 
 A server needs the hash of the running image to choose a delta, and the formats the device can decode. The rest answers
 an operator's questions after an update: is it confirmed, how did it get here, what does it say of itself. The number
-is from the private range of the OMA registry (26241 to 32768); docs/deltas.md describes the object.
+is from the private range of the OMA registry (26241 to 32768); docs/contracts.md lists the resources.
 """
 
 from typing import Final
