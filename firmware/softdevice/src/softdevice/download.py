@@ -12,7 +12,7 @@ from typing import Final
 from urllib.parse import urlsplit
 
 from coap_wire import Block, Code, DecodeError, Message, decode_block, encode_block, szx_for
-from coap_wire.options import BLOCK2, ETAG, PROXY_URI, SIZE2, URI_PATH
+from coap_wire.options import BLOCK2, ETAG, PROXY_URI, SIZE2, URI_PATH, URI_QUERY
 from lwm2m.firmware import MAX_URI_BYTES, Result
 
 DEFAULT_PORT: Final = 5683
@@ -46,6 +46,7 @@ class PackageUri:
     host: str
     port: int
     segments: tuple[str, ...]
+    query: tuple[str, ...] = ()
     proxy_path: str | None = None
 
 
@@ -61,11 +62,12 @@ def parse_uri(text: str, *, proxied: bool = False) -> PackageUri:
         raise DownloadFailed(Result.UNSUPPORTED_PROTOCOL, f"{parts.scheme[:20]} is nothing a proxy is asked for")
     if not proxied and parts.scheme in _OTHER_SCHEMES:
         raise DownloadFailed(Result.UNSUPPORTED_PROTOCOL, f"{parts.scheme} is not supported, only coap")
+    query = tuple(parts.query.split("&")) if parts.query else ()
     segments = tuple(parts.path.removeprefix("/").split("/"))
     bad = not parts.hostname or not parts.path.strip("/") or len(segments) > _MAX_SEGMENTS
     if (parts.scheme != "coap" and proxy_path is None) or bad or len(text.encode()) > MAX_URI_BYTES:
         raise DownloadFailed(Result.INVALID_URI, f"{text[:60]!r} names no file on a CoAP server")
-    return PackageUri(text, parts.hostname or "", DEFAULT_PORT if port is None else port, segments, proxy_path)
+    return PackageUri(text, parts.hostname or "", DEFAULT_PORT if port is None else port, segments, query, proxy_path)
 
 
 @dataclass(frozen=True, slots=True)
@@ -97,11 +99,13 @@ class Download:
         block_size: int,
         limit: int,
         asks_size: bool = True,
+        keeps_query: bool = False,
         progress: Progress | None = None,
     ) -> None:
         self.uri = uri
         self.limit = limit
         self._asks_size = asks_size
+        self._query = tuple((URI_QUERY, item.encode()) for item in uri.query if keeps_query)
         self.szx = szx_for(block_size)
         self.size: int | None = None
         self.etag: bytes | None = None
@@ -131,7 +135,8 @@ class Download:
             # Zephyr asks a proxy for no Size2.
             return (URI_PATH, self.uri.proxy_path.encode()), block, (PROXY_URI, self.uri.text.encode())
         path = tuple((URI_PATH, segment.encode()) for segment in self.uri.segments)
-        return (*path, block, (SIZE2, b"")) if self._asks_size else (*path, block)
+        asked = (*path, *self._query, block)
+        return (*asked, (SIZE2, b"")) if self._asks_size else asked
 
     def receive(self, answer: Message) -> Piece:
         """What the answer to the current request carries; the caller writes it and then calls `advance`.

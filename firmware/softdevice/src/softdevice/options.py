@@ -35,9 +35,9 @@ class DeviceOptions:
     reboots; `reboot_seconds` from Execute to the reset (Zephyr: about 1); `boot_seconds` what the bootloader takes;
     `self_test_seconds` from registration to confirmation; a queue mode device listens for `awake_seconds` after each
     message of its own and wakes every `wake_seconds`; telemetry changes every `report_seconds`. `block_size` is in
-    bytes, the profile's when None; slot sizes are sectors of 4096 bytes. `wall_clock` gives seconds since 1970 for
-    resource 3/0/13. With a `seed` all that is drawn follows from it, the device's name and the number of its boot;
-    without one a fresh one is taken.
+    bytes; it and `awake_seconds` are the profile's when None. Slot sizes are sectors of 4096 bytes. `wall_clock` gives
+    seconds since 1970 for resource 3/0/13. With a `seed` all that is drawn follows from it, the device's name and the
+    number of its boot; without one a fresh one is taken.
     """
 
     server: tuple[str, int]
@@ -50,7 +50,7 @@ class DeviceOptions:
     reboot_seconds: float = 1.0
     boot_seconds: float = 1.0
     self_test_seconds: float = 1.0
-    awake_seconds: float = 20.0
+    awake_seconds: float | None = None
     wake_seconds: float = 60.0
     report_seconds: float = 60.0
     retry_seconds: float = 4.0
@@ -79,7 +79,8 @@ class DeviceOptions:
         loses_fifth = Misbehaviour.LOSES_FIFTH in self.misbehaviours
         profile = replace(self.link, loses_every=5) if loses_fifth else self.link
         seed = secrets.randbits(64) if self.seed is None else self.seed
-        return Link(profile, f"{seed} {name} {boot}", awake=self.awake_seconds if self.queue_mode else None)
+        awake = self.profile.awake_seconds if self.awake_seconds is None else self.awake_seconds
+        return Link(profile, f"{seed} {name} {boot}", awake=awake if self.queue_mode else None)
 
     def dice_of(self, name: str, boot: int) -> random.Random:
         """Where ids, tokens and pauses of a device's boot come from: the system, or the seed."""

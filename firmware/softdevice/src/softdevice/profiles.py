@@ -28,15 +28,17 @@ class Profile:
     Registration: `versions` of the enabler are offered in order, the next one after 4.12; `query` names the parameters
     of Register in their order (`b` is left out when it says only U); `root` is the first link; `object_versions` are
     said as `</1>;ver=1.1`. `fixed_location`: takes exactly two Location-Path options and replaces the first by rd.
-    An Update goes out `early` seconds before the lifetime ends, and repeats lt when `update_says_lifetime`.
+    An Update goes out `early` seconds before the lifetime ends, and repeats lt when `update_says_lifetime`. In queue
+    mode the client listens for `awake_seconds` after each message of its own.
 
     Reading and writing: `single` and `several` are the formats nobody asked for; `reads` and `writes` those it knows;
     `stubborn` are asked in vain and answered in `several`; any other gets the code `not_acceptable`.
 
     Object 5: `firmware_resources` are the optional ones it has, `delivery` is 5/0/9, `block_size` what it asks for and
-    takes at a time. A block that is pushed and too large is answered 4.13 with the size it wants, or, if it
-    `shrinks_blocks`, taken and answered with a smaller one. `push_by_token`: a pushed block with another token belongs
-    to nothing. A URI outside of Idle is answered `busy_uri`; None takes it and does nothing.
+    takes at a time; `keeps_query` is whether the query of a Package URI is asked for. A block that is pushed and too
+    large is answered 4.13 with the size it wants, or, if it `shrinks_blocks`, taken and answered with a smaller one.
+    `push_by_token`: a pushed block with another token belongs to nothing. A URI outside of Idle is answered `busy_uri`;
+    None takes it and does nothing.
     """
 
     name: str
@@ -51,6 +53,7 @@ class Profile:
     early: float = 6.0
     update_says_lifetime: bool = False
     queue_mode: bool = False
+    awake_seconds: float = 20.0
     registers_on_wake: bool = False
     single: int = 0
     several: int = 11542
@@ -64,6 +67,7 @@ class Profile:
     block_size: int = 256
     asks_size: bool = True
     proxy_paths: bool = True
+    keeps_query: bool = False
     resumes: bool = False
     shrinks_blocks: bool = False
     push_by_token: bool = False
@@ -131,6 +135,7 @@ PROFILES: Final[dict[str, Profile]] = {
             client="Zephyr 4.x in queue mode, registers anew when it wakes",
             queue_mode=True,
             registers_on_wake=True,
+            awake_seconds=30.0,
         ),
         ZEPHYR_OLD,
         replace(
@@ -157,6 +162,7 @@ PROFILES: Final[dict[str, Profile]] = {
             block_size=1024,
             asks_size=False,
             proxy_paths=False,
+            keeps_query=True,
             resumes=True,
             shrinks_blocks=True,
             busy_uri=Code.BAD_REQUEST,

@@ -68,6 +68,7 @@ class Pull:
             block_size=self._options.block_size or self._options.profile.block_size,
             limit=self._board.max_image_bytes,
             asks_size=self._options.profile.asks_size,
+            keeps_query=self._options.profile.keeps_query,
             progress=progress and replace(progress, offset=package.offset),
         )
         self._begin(download)
