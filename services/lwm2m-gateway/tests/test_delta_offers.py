@@ -244,6 +244,10 @@ def test_a_journey_written_before_there_were_deltas_is_read() -> None:
     story.journey = records.decode(json.dumps(before))
     downloading(story).then(events.Registered()).then(events.Observed(0, 0, OLD, None, BASE, 3))
     assert story.wants(events.OfferPackage) and not story.wants(events.AskDelta), "it was offered in full already"
+    refused = Story().reads(0, OLD).then(events.UriWritten(False, "4.00"))
+    refused.journey = replace(refused.journey, way=Way.OPEN)
+    refused.then(events.Observed(0, 0, OLD, None, BASE, 3))
+    assert not refused.wants(events.AskDelta), "and so was this one, which refused"
 
 
 DELTA_FIELDS = ("way", "base", "formats", "delta", "ask_until")

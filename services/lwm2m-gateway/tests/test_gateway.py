@@ -573,13 +573,17 @@ async def test_a_gateway_killed_with_a_delta_on_offer_goes_on_with_that_delta(ho
     assert full["sha256"] == "ab" * 32 and device.uris[0] != device.uris[-1]
 
 
-async def test_a_gateway_killed_while_a_delta_is_built_asks_for_it_again(house: House) -> None:
+async def test_a_gateway_killed_while_a_delta_is_built_asks_for_it_again_when_it_can(house: House) -> None:
     device = await able_device(house, (202, {}))
     await until(lambda: house.manager.asked)
     await house.service.store.flush()
     await house.kill()
-    house.manager.deltas = [(200, FOUND)]
+    house.manager.deltas, house.manager.broken = [(200, FOUND)], True
+    heard = len(device.requests)
     await house.start()
+    await until(lambda: len(device.requests) > heard)
+    assert not any(device.uris), "what the update manager has for it is not known, and not guessed"
+    house.manager.broken = False
     await until(lambda: any(device.uris))
     assert (await ticket_of(house, device.uris[0]))["sha256"] == "ef" * 32
 

@@ -16,7 +16,7 @@ from firmware_delta import apply
 from softdevice.images import SigningKey, sign
 from update_manager.adapters.db.session import Database
 from update_manager.application.hints import STREAM as HINTS
-from update_manager.entrypoints.worker.celery_app import QUEUE, STEP_ROLLOUTS, SWEEP, create_celery
+from update_manager.entrypoints.worker.celery_app import BUILD_DELTAS, QUEUE, STEP_ROLLOUTS, SWEEP, create_celery
 from update_manager.settings import UpdateManagerSettings
 from update_manager.testing import (
     GATEWAY_TOKEN,
@@ -219,7 +219,11 @@ async def test_worker_and_beat_outlive_servers_that_are_away(
 
 
 async def test_a_delta_is_made_by_a_worker_while_a_device_waits_for_it(
-    operator: httpx.AsyncClient, gateway: httpx.AsyncClient, start: Starter, signing_key: SigningKey
+    operator: httpx.AsyncClient,
+    gateway: httpx.AsyncClient,
+    start: Starter,
+    settings: UpdateManagerSettings,
+    signing_key: SigningKey,
 ) -> None:
     old, new = (sign(bytes(4000) + bytes(range(200)), version, signing_key) for version in ("1.0.0", "1.1.0"))
     await make_product(operator, signing_key.public_pem)
@@ -230,11 +234,13 @@ async def test_a_delta_is_made_by_a_worker_while_a_device_waits_for_it(
     device = Device(gateway, "probe")
     answer = ok(await gateway.get(f"{device.base}/deploymentBase/{await device.assigned()}"))
     href = answer["deployment"]["chunks"][0]["artifacts"][0]["_links"]["delta"]["href"]
-    for role in ("worker", "beat"):
-        start(role)
     question = {"from": hashlib.sha256(old).hexdigest()}
-    async with asyncio.timeout(60):
-        while (found := await gateway.get(href, params=question)).status_code == 202:
-            await asyncio.sleep(0.1)
+    assert (await gateway.get(href, params=question)).status_code == 202
+    start("worker")
+    with doorbell(settings) as ring:
+        ring(BUILD_DELTAS)
+        async with asyncio.timeout(60):
+            while (found := await gateway.get(href, params=question)).status_code == 202:
+                await asyncio.sleep(0.1)
     fetched = await gateway.get(ok(found, 200)["_links"]["download-http"]["href"])
     assert apply(fetched.content, old) == new

@@ -44,7 +44,7 @@ def choose(journey: Journey, seen: Observed, now: float, pace: Pace) -> Step:
             # A notification: it says nothing about the image.
             return journey, (ReadFirmware(),)
         takes = (seen.formats or 0) & DELTA_FORMATS
-        if seen.image and takes and pace.delta and not journey.offers and journey.attempt == 1:
+        if seen.image and takes and pace.delta and not journey.offers:
             until = now + pace.delta
             journey = replace(journey, way=Way.ASKING, base=seen.image, formats=takes, ask_until=until)
         else:

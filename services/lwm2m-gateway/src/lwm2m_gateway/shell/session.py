@@ -348,15 +348,13 @@ class Session:
             await self._step(observed({**(values or {}), **(version or {}), **image}))
 
     async def _ask_delta(self, going: Journey) -> events.DeltaAnswered:
-        ddi = self._around.ddi
         if self._wanted is None or self._wanted.action_id != going.action_id:
-            # Begun by a gateway that has gone; of the deployment only the journey was kept.
-            poll = await ddi.poll(self.device.registration.endpoint)
-            wanted = await ddi.deployment(poll.deployment) if poll.deployment else None
-            self._wanted = wanted if isinstance(wanted, Deployment) else None
-        if self._wanted is None or not self._wanted.delta:
+            # Begun by a gateway that has gone, of whose deployment only the journey was kept: the next poll brings it.
+            self._poll_at = 0.0
+            return events.DeltaAnswered(retry_seconds=1.0)
+        if not self._wanted.delta:
             return events.DeltaAnswered()  # a server that makes no deltas: nothing to tell
-        return await ddi.delta(self._wanted.delta, going.base, going.formats)
+        return await self._around.ddi.delta(self._wanted.delta, going.base, going.formats)
 
     async def _offer(self) -> None:
         assert self.journey is not None
