@@ -7,6 +7,7 @@
     kind 3  an image, each bit of it turned around in its turn: image, verdicts
     kind 4  the same of a delta: base, delta, verdicts
     kind 5  a package for a device: running image, package, image that must be in secondary
+    kind 6  object 5's moves: a byte for each pair of states, 1 where a device may go from the one to the other
 
 Verdicts are results of object 5. They are Python's own: what `mcuboot_image` and `firmware_delta` say of the bytes.
 All numbers are little endian, all names end with a zero byte.
@@ -25,6 +26,7 @@ from typing import Final
 from firmware_delta import Compression, DecodeError, Unsupported, apply, decode_header
 from firmware_delta.creation import create
 from firmware_delta.testing import firmware, release
+from lwm2m.firmware import TRANSITIONS, State
 from mcuboot_image import DecodeError as ImageError
 from mcuboot_image import VerificationError, image_hash, parse
 from mcuboot_image.image import (
@@ -42,7 +44,7 @@ from mcuboot_image.image import (
 from softdevice import images
 
 VECTORS: Final = Path(__file__).resolve().parent.parent / "firmware" / "vectors"
-IMAGE, DELTA, IMAGE_FLIPS, DELTA_FLIPS, PACKAGE = range(1, 6)
+IMAGE, DELTA, IMAGE_FLIPS, DELTA_FLIPS, PACKAGE, MOVES = range(1, 7)
 GOOD, NOT_ENOUGH_FLASH, INTEGRITY, UNSUPPORTED = 0, 2, 5, 6
 # What the strict flash of the C tests has room for (firmware/core/tests/flash_model.h).
 ROOM_BYTES: Final = 160 * 1024
@@ -178,9 +180,14 @@ def packages() -> Iterator[Record]:
         yield Record(PACKAGE, INTEGRITY, f"{name}/other-base", (target, delta, b""))
 
 
+def moves() -> Record:
+    """What the server expects a device to do (`lwm2m.firmware`)."""
+    return Record(MOVES, GOOD, "moves", (bytes(to in TRANSITIONS[state] for state in State for to in State),))
+
+
 def write(path: Path) -> int:
     """Write the file; returns how many records it has."""
-    records = [*mcuboot_images(), *deltas(), *packages()]
+    records = [*mcuboot_images(), *deltas(), *packages(), moves()]
     path.write_bytes(encode(records))
     return len(records)
 

@@ -5,8 +5,9 @@
 #include "check.h"
 #include "flash_model.h"
 #include "updraft/package.h"
+#include "updraft/update.h"
 
-enum { IMAGE = 1, DELTA, IMAGE_FLIPS, DELTA_FLIPS, PACKAGE };
+enum { IMAGE = 1, DELTA, IMAGE_FLIPS, DELTA_FLIPS, PACKAGE, MOVES };
 
 struct record {
     uint8_t kind;
@@ -169,7 +170,27 @@ static void package(const struct record *record) {
     CHECK(journey.said != UPDRAFT_GOOD || memcmp(model.data, record->part[2].data, record->part[2].size) == 0);
 }
 
-static long counts[PACKAGE + 1];
+/* Each move that an event or a boot makes is one that the server expects, and the other way around. */
+static void moves(const struct record *record) {
+    enum { STATES = 4 };
+    static const struct updraft_record installing = {.installing = true};
+    uint8_t made[STATES * STATES] = {0};
+    struct updraft_update update;
+    for (int from = 0; from < STATES; from++) {
+        for (int event = 0; event < UPDRAFT_EVENTS; event++) {
+            memset(&update, 0, sizeof update);
+            update.state = (enum updraft_state)from;
+            updraft_update_step(&update, (enum updraft_event)event);
+            made[from * STATES + (int)update.state] |= (int)update.state != from;
+        }
+    }
+    updraft_update_boot(&update, &installing, installing.target, true, 600);
+    made[UPDRAFT_UPDATING * STATES + (int)update.state] = 1;
+    CHECK_EQUAL(record->part[0].size, sizeof made);
+    CHECK(memcmp(record->part[0].data, made, sizeof made) == 0);
+}
+
+static long counts[MOVES + 1];
 
 static void python_and_c_give_the_same_verdicts(void) {
     const size_t size = port_load("vectors.bin", vectors, sizeof vectors);
@@ -196,12 +217,16 @@ static void python_and_c_give_the_same_verdicts(void) {
         case PACKAGE:
             package(&record);
             break;
+        case MOVES:
+            moves(&record);
+            break;
         default:
             flips(&record, record.kind - IMAGE_FLIPS);
             break;
         }
         counts[record.kind]++;
     }
+    CHECK_EQUAL(counts[MOVES], 1);
     CHECK(at == vectors + size);
     say_number("vectors: images ", counts[IMAGE]);
     say_number(", deltas ", counts[DELTA]);
