@@ -9,14 +9,19 @@ from device import compiler_options, run
 BOARDS = sorted(f"boards/{path.name}" for path in kconfig.APPLICATION.glob("boards/*.conf"))
 OVERLAYS = sorted(path.name for path in kconfig.APPLICATION.glob("overlay-*.conf"))
 SOURCES = sorted(map(str, kconfig.APPLICATION.glob("src/*.c")))
+COMPILERS = (("gcc",), ("arm-none-eabi-gcc", "-mcpu=cortex-m4", "-mthumb"))
+STRICTER = ("-Wconversion", "-Wshadow", "-fsyntax-only")
 PROXY = {"LWM2M_FIRMWARE_UPDATE_PULL_COAP_PROXY_ADDR": '"coap://192.0.2.1:5685"'}
 
 
+@pytest.mark.parametrize("compiler", COMPILERS, ids=lambda compiler: str(compiler[0]))
 @pytest.mark.parametrize("fragments", [(), *((one,) for one in (*BOARDS, *OVERLAYS)), tuple(OVERLAYS)], ids=str)
-def test_application_compiles_without_a_warning(fragments: tuple[str, ...], tmp_path: Path) -> None:
+def test_application_compiles_without_a_warning(
+    fragments: tuple[str, ...], compiler: tuple[str, ...], tmp_path: Path
+) -> None:
     more = PROXY if "overlay-proxy.conf" in fragments else {}
     assert SOURCES
-    run(["gcc", *compiler_options(tmp_path, *fragments, **more), "-fsyntax-only", *SOURCES])
+    run([*compiler, *compiler_options(tmp_path, *fragments, **more), *STRICTER, *SOURCES])
 
 
 def test_build_for_a_proxy_without_its_address_does_not_compile(tmp_path: Path) -> None:

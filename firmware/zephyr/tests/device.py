@@ -21,7 +21,8 @@ SECONDARY_SECTORS: Final = PRIMARY_SECTORS + 1
 SECONDS: Final = 60.0
 
 _CORE: Final = kconfig.ZEPHYR.parent / "core"
-_FLAGS: Final = ("-std=gnu17", "-g", "-Wall", "-Wextra", "-Werror", "-fsanitize=address,undefined")
+_FLAGS: Final = ("-std=gnu17", "-g", "-Wall", "-Wextra", "-Werror")
+_SANITIZERS: Final = ("-fsanitize=address,undefined", "-fno-sanitize-recover=all")
 
 
 def run(command: Sequence[str], **options: str) -> str:
@@ -44,7 +45,7 @@ def compile_source(source: Path, folder: Path, options: Sequence[str]) -> Path:
     """The object of one source; the application's main gives way to the board's."""
     made = folder / f"{source.parent.name}-{source.stem}.o"
     renamed = ("-Dmain=application_main",) if source.name == "main.c" and source.parent.name != "board" else ()
-    run(["gcc", *options, *renamed, "-c", str(source), "-o", str(made)])
+    run(["gcc", *options, *_SANITIZERS, *renamed, "-c", str(source), "-o", str(made)])
     return made
 
 
@@ -58,7 +59,7 @@ def compile_all(folder: Path, *fragments: str) -> dict[Path, Path]:
 def link(objects: Iterable[Path], folder: Path) -> Path:
     """The program."""
     program = folder / "program"
-    run(["gcc", *_FLAGS, *map(str, objects), "-o", str(program)])
+    run(["gcc", *_SANITIZERS, *map(str, objects), "-o", str(program)])
     return program
 
 
