@@ -93,7 +93,9 @@ def test_server_that_was_away_for_an_hour_is_not_run_over_by_the_whole_fleet_at_
         server = Registrar()
         await server.open(("server", 5683))
         # Switched on within two seconds: in step, as after a power cut of a whole site.
-        options = replace(OPTIONS, link=LinkProfile(delay=0.05), lifetime_seconds=600)
+        # Retransmissions do not spread here, so that it is the pauses that must.
+        patient = Transmission(ack_random_factor=1.0)
+        options = replace(OPTIONS, link=LinkProfile(delay=0.05), lifetime_seconds=600, transmission=patient)
         fleet = Fleet(device_names(200), None, options, image=OLD, keys=(KEY.public,), stagger_seconds=0.01)
         await fleet.start()
         await asyncio.sleep(60.0)
@@ -117,6 +119,28 @@ def test_server_that_was_away_for_an_hour_is_not_run_over_by_the_whole_fleet_at_
     each_second = virtual_time.run(story())
     # A pause of up to a minute and a half, and what a Register is repeated for, bring everybody back.
     assert 30 < len(each_second) < 190 and max(each_second) <= 20
+
+
+def test_registrar_forgets_who_does_not_renew_in_time() -> None:
+    async def story() -> list[dict[str, int]]:
+        server = Registrar()
+        await server.open(("server", 5683))
+        options = replace(OPTIONS, link=LinkProfile(), lifetime_seconds=600)
+        fleet = Fleet(device_names(5), None, options, image=OLD, keys=(KEY.public,))
+        await fleet.start()
+        await asyncio.sleep(550.0)
+        await fleet.stop(deregister=False)
+        told = []
+        for _ in range(2):
+            await asyncio.sleep(49.0)
+            told.append(server.report())
+            await asyncio.sleep(4.0)
+        server.close()
+        return told
+
+    before, after = virtual_time.run(story())
+    assert (before["registeredNow"], before["expired"]) == (5, 0)
+    assert (after["registeredNow"], after["expired"], after["deregistered"]) == (0, 5, 0)
 
 
 def test_update_takes_virtual_seconds_and_hardly_real_ones() -> None:
