@@ -196,6 +196,7 @@ def seeds() -> Iterator[bytes]:
     """Inputs a fuzzer may begin with: two bytes that choose door and pieces, then an image or a delta."""
     yield b"\x00\x00" + built_image(b"nothing much", 1)
     yield b"\x01\x0f" + built_image(firmware(3, 500), 1)
+    yield b"\x05\x00" + bytes([0, 8, 5, 12, 15, 0, 9, 5, 6, 2, 1, 10, 1, 7])
     for record in deltas():
         if record.kind == DELTA and len(record.parts[1]) < 500:
             yield b"\x02\x10" + record.parts[1]

@@ -144,6 +144,9 @@ enum updraft_trial_action updraft_trial_step(const struct updraft_trial *trial, 
 }
 
 unsigned updraft_update_confirmed(struct updraft_update *update) {
+    if (!update->trial.on) {
+        return 0; /* confirmed long ago: an update that is being installed has not arrived by that */
+    }
     update->trial.on = false;
     if (!update->record.installing) {
         return 0; /* an image that came by another way than an update */

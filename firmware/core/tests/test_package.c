@@ -234,8 +234,8 @@ static enum updraft_result lived(const struct built *bytes, uint8_t *checkpoint)
     return result == UPDRAFT_GOOD ? updraft_package_finish(&package, &facts, sha256) : result;
 }
 
-/* The power fails in each flash operation, and then again in every second of those that follow: the package goes on from
- * the last checkpoint, the target is there in the end, and no unit was programmed twice. */
+/* The power fails in each flash operation, and then again in every second of those that follow: the package goes on
+ * from the last checkpoint, the target is there in the end, and no unit was programmed twice. */
 static void after_power_cuts_at_every_operation_the_target_arrives(void) {
     static const struct built *packages[] = {&target, &delta};
     unsigned long cuts = 0;

@@ -159,6 +159,13 @@ static void a_result_stays_until_the_next_download_begins(void) {
     CHECK_EQUAL(update.record.result, UPDRAFT_GOOD);
 }
 
+static void a_confirmation_without_a_trial_is_no_success(void) {
+    installed();
+    CHECK_EQUAL(updraft_update_confirmed(&update), 0);
+    CHECK_EQUAL(update.record.result, UPDRAFT_GOOD);
+    CHECK(update.record.installing);
+}
+
 static void a_device_that_never_updated_says_nothing(void) {
     CHECK_EQUAL(updraft_update_boot(&update, &NO_RECORD, OLD, true, 600), 0);
     CHECK_EQUAL(update.record.result, UPDRAFT_GOOD);
@@ -195,6 +202,7 @@ void test_update(void) {
     RUN(on_trial_the_way_back_is_not_given_up);
     RUN(after_a_boot_the_hash_of_what_runs_says_how_the_update_ended);
     RUN(a_result_stays_until_the_next_download_begins);
+    RUN(a_confirmation_without_a_trial_is_no_success);
     RUN(a_device_that_never_updated_says_nothing);
     RUN(a_record_that_was_not_written_whole_is_none);
 }

@@ -89,7 +89,7 @@ unsigned updraft_update_failed(struct updraft_update *update, enum updraft_resul
 /* What to do about the trial now. */
 enum updraft_trial_action updraft_trial_step(const struct updraft_trial *trial, uint32_t now_seconds);
 
-/* image_ok has been written: the update has succeeded. */
+/* image_ok has been written: the update has succeeded. Without a trial it changes nothing. */
 unsigned updraft_update_confirmed(struct updraft_update *update);
 
 #endif

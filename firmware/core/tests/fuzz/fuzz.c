@@ -104,6 +104,40 @@ static void dumped(const uint8_t *data, size_t size) {
     }
 }
 
+/* A life of events, reboots and confirmations in any order. */
+static void life(const uint8_t *data, size_t size) {
+    static const uint8_t running[2][UPDRAFT_SHA256_BYTES] = {{1}, {2}};
+    struct updraft_update update = {0};
+    for (size_t at = 0; at < size; at++) {
+        const struct updraft_update before = update;
+        const unsigned choice = data[at] % 16u;
+        unsigned actions = 0;
+        if (choice < UPDRAFT_EVENTS) {
+            actions = updraft_update_step(&update, (enum updraft_event)choice);
+        } else if (choice < 10) {
+            actions = updraft_update_downloaded(&update, running[choice % 2]);
+        } else if (choice < 12) {
+            actions = updraft_update_failed(&update, UPDRAFT_INTEGRITY);
+        } else if (choice < 15) {
+            /* Through the bytes of the record, as a reboot does. */
+            uint8_t bytes[UPDRAFT_RECORD_BYTES];
+            struct updraft_record record;
+            updraft_record_encode(&update.record, bytes);
+            must(updraft_record_decode(bytes, &record));
+            updraft_update_boot(&update, &record, running[choice % 2], choice == 14, 600);
+            must(update.state == UPDRAFT_IDLE && update.trial.on == (choice != 14));
+            must(!update.record.installing || update.trial.on);
+        } else {
+            updraft_update_confirmed(&update);
+            must(!update.trial.on && update.record.installing == (before.record.installing && !before.trial.on));
+        }
+        must(!(actions & UPDRAFT_REFUSE) || memcmp(&before, &update, sizeof update) == 0);
+        must(!before.trial.on || !(actions & (UPDRAFT_START_DOWNLOAD | UPDRAFT_INSTALL | UPDRAFT_STORE_RECORD)));
+        must(!(actions & UPDRAFT_INSTALL) || (before.state == UPDRAFT_DOWNLOADED && update.record.installing));
+        must(update.state != UPDRAFT_UPDATING || update.record.installing);
+    }
+}
+
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size) {
@@ -111,7 +145,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size) {
         return 0;
     }
     const size_t step = data[1] % 100u + 1u;
-    switch (data[0] % 5) {
+    switch (data[0] % 6) {
     case 0:
         image(data + 2, size - 2);
         break;
@@ -124,8 +158,11 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size) {
     case 3:
         stored(data + 2, size - 2);
         break;
-    default:
+    case 4:
         dumped(data + 2, size - 2);
+        break;
+    default:
+        life(data + 2, size - 2);
         break;
     }
     return 0;
