@@ -351,7 +351,7 @@ MUTANTS: Final = (
     ),
     Mutant("move: secondary's trailer is not erased", _MOVE, "            self.secondary.trailer.erase()\n", ""),
     # Swap using scratch.
-    Mutant("scratch: status of another image is taken", _SCRATCH, "(scratch.image_number or 0) != image", "False"),
+    Mutant("scratch: status of another image is taken", _SCRATCH, "scratch.image_number != image", "False"),
     Mutant(
         "scratch: status in scratch is not seen",
         _SCRATCH,
@@ -437,6 +437,6 @@ MUTANTS: Final = (
         "        if pair.swaps:\n            _confirm(pair)\n",
         "",
     ),
-    Mutant("unknown swap_info is swapped", _SEQUENCE, "if pair.due not in UPGRADES:", "if pair.due == SwapType.PANIC:"),
+    Mutant("unknown swap_info is swapped", _SEQUENCE, "if pair.due not in UPGRADES:", "if False:"),
     Mutant("gap in the records is overlooked", _SCRATCH, "if not self.config.validate_primary and", "if False and"),
 )

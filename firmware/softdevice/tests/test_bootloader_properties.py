@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from softdevice.boot_config import BootConfig, Mode
 from softdevice.bootloader import BootAssertion, BootOutcome, boot, swap_type
 from softdevice.flash import Cut, Flash, PowerCut
-from softdevice.trailer import MAGIC, SwapType, Trailer, request_upgrade
+from softdevice.trailer import SwapType, Trailer, request_upgrade
 
 OLD, NEW = "1.0.0", "2.0.0"
 SIZES = tuple(range(1300, 6000, 400))
@@ -147,23 +147,29 @@ POKES = st.lists(
     device=devices(),
     mode=st.sampled_from(list(Mode)),
     pokes=POKES,
-    magics=st.sets(st.sampled_from(["primary", "secondary"])),
-    bootstrap=st.booleans(),
-    counter=st.booleans(),
+    records=st.integers(0, 12),
+    swap_size=st.sampled_from([0, 2000, 2**32 - 1]),
+    options=st.sets(st.sampled_from(["bootstrap", "hw_rollback_counter", "minimal_scramble"])),
 )
 def test_whatever_is_in_flash_a_boot_ends(
     device: Device,
     mode: Mode,
     pokes: list[tuple[str, int, int]],
-    magics: set[str],
-    bootstrap: bool,
-    counter: bool,
+    records: int,
+    swap_size: int,
+    options: set[str],
 ) -> None:
     flash, config = prepare(replace(device, mode=mode))
     flash.counters[:] = [0]
-    config = replace(config, bootstrap=bootstrap, hw_rollback_counter=counter)
-    for name in magics:
-        flash.storage.write(flash[name].base + flash[name].size - len(MAGIC), MAGIC)
+    config = replace(config, **dict.fromkeys(options, True))
+    if records:
+        # As if a swap was under way.
+        Trailer(flash["secondary"], config.layout).erase()
+        trailer = Trailer(flash["primary"], config.layout)
+        trailer.write_magic()
+        trailer.write_swap_size(swap_size)
+        for number in range(records):
+            trailer.write_record(number, 1)
     for name, offset, value in pokes:
         area = flash[name]
         flash.storage.write(area.base + offset % area.size, bytes([value]))

@@ -99,8 +99,7 @@ class Board:
     def last_swap(self) -> SwapType:
         """The swap that put the running image where it is; NONE for a factory image."""
         state = self.primary_trailer.read()
-        kind = state.swap_type if state.copy_done == "set" else None
-        return SwapType(kind) if kind is not None and kind in SwapType._value2member_map_ else SwapType.NONE
+        return (state.swap_type if state.copy_done == "set" else None) or SwapType.NONE
 
     def self_test(self) -> bool:
         """What a new image does before it confirms itself: hash and signature of the flash it runs from."""

@@ -94,14 +94,22 @@ class TrailerState:
     swap_info: int | None
 
     @property
-    def swap_type(self) -> int | None:
-        """The number in swap_info, of `SwapType` or not."""
-        return None if self.swap_info is None else self.swap_info & 15
+    def named(self) -> SwapType:
+        """The swap that is under way by swap_info: NONE when it is erased, PANIC when nobody knows the number."""
+        if self.swap_info is None:
+            return SwapType.NONE
+        number = self.swap_info & 15
+        return SwapType(number) if SwapType.NONE <= number <= SwapType.REVERT else SwapType.PANIC
 
     @property
-    def image_number(self) -> int | None:
+    def swap_type(self) -> SwapType | None:
+        """The swap in swap_info; None when it is erased or names none (`boot_read_swap_state`)."""
+        return self.named if self.swap_info is not None and self.named is not SwapType.PANIC else None
+
+    @property
+    def image_number(self) -> int:
         """Which image pair the swap is for."""
-        return None if self.swap_info is None else self.swap_info >> 4
+        return 0 if self.swap_info is None or self.named is SwapType.PANIC else self.swap_info >> 4
 
 
 class Trailer:

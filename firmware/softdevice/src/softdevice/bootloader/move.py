@@ -63,8 +63,7 @@ class MovePair(Pair):
             status.index, status.state = divmod(done - self.config.max_sectors, 2)
         if status.begun:
             status.swap_size = self.primary.trailer.swap_size()
-        if primary.swap_type is not None:
-            status.swap_type = primary.swap_type
+        status.swap_type = primary.named
 
     def find_headers(self) -> bool:
         """Read both headers where the records say they are; False without a usable one in primary."""

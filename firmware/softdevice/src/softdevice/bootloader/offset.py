@@ -43,7 +43,7 @@ class OffsetPair(Pair):
         """One sector in."""
         return self.sector
 
-    def misplaced(self, expected: int) -> bool:
+    def misplaced(self, expected: SwapType) -> bool:
         """Any header in sector 0, unless it may be the first copy of the old image."""
         if expected not in (SwapType.TEST, SwapType.PERMANENT):
             return False
@@ -59,8 +59,7 @@ class OffsetPair(Pair):
         status.index, status.state = divmod(self.primary.trailer.last_record(), 2)
         if status.begun:
             status.swap_size = self.primary.trailer.swap_size()
-        if primary.swap_type is not None:
-            status.swap_type = primary.swap_type
+        status.swap_type = primary.named
 
     def reverting(self) -> bool:
         """Whether the swap under way, or the one the trailers ask for, is a revert."""

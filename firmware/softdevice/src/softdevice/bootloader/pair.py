@@ -33,7 +33,7 @@ class Status:
     """
 
     source: Source = "none"
-    swap_type: int = SwapType.NONE
+    swap_type: SwapType = SwapType.NONE
     phase: int = 0
     index: int = 0
     state: int = 0
@@ -75,7 +75,7 @@ class Pair(ABC):
         )
         self.slots = (self.primary, self.secondary)
         self.status = Status()
-        self.due: int = SwapType.NONE
+        self.due = SwapType.NONE
         # Where in secondary the image starts that was found there.
         self.secondary_offset = 0
 
@@ -117,7 +117,7 @@ class Pair(ABC):
         self.read_headers()
         return True
 
-    def misplaced(self, expected: int) -> bool:
+    def misplaced(self, expected: SwapType) -> bool:
         """Whether the new image lies where the mode does not look for one."""
         return False
 
@@ -145,7 +145,7 @@ class Pair(ABC):
             return False
         return not self.config.hw_rollback_counter or counter_allows(image, self.flash.counters[self.number])
 
-    def validate_secondary(self, expected: int) -> bool:
+    def validate_secondary(self, expected: SwapType) -> bool:
         """Decide about the image in secondary and erase what is refused (`boot_validate_slot`)."""
         if not self.secondary.header.bootable:
             self.clear_leftovers()

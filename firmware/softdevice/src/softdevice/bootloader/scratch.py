@@ -48,7 +48,7 @@ def status_source(primary: TrailerState, scratch: TrailerState, image: int) -> S
     found = (primary.magic, primary.copy_done, scratch.magic == "good")
     for rule in SOURCES:
         if all(wanted in (None, value) for wanted, value in zip(rule[1:], found, strict=True)):
-            return "none" if rule.source == "scratch" and (scratch.image_number or 0) != image else rule.source
+            return "none" if rule.source == "scratch" and scratch.image_number != image else rule.source
     return "none"
 
 
@@ -96,8 +96,7 @@ class ScratchPair(Pair):
                 raise BootAssertion("status records have a gap, and nothing would validate primary")
             status.index, status.state = divmod(done, STATES)
             status.swap_size = trailer.swap_size()
-        if state.swap_type is not None:
-            status.swap_type = state.swap_type
+        status.swap_type = state.named
 
     def install(self) -> None:
         """Copy the whole slot, as overwrite does."""

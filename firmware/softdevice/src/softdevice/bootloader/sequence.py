@@ -18,11 +18,11 @@ from softdevice.validation import dependencies_of, is_counter_downgrade, is_olde
 def boot(kind: type[Pair], flash: Flash, config: BootConfig) -> BootOutcome:
     """Resume, decide, validate, exchange, start; `kind` is the mode."""
     pairs = [kind(flash, config, number) for number in range(config.images)]
-    swapped: int = SwapType.NONE
+    swapped = SwapType.NONE
     upgrading = False
     for pair in pairs:
         resumed = _prepare(pair, pairs[: pair.number])
-        if pair.number == 0:
+        if pair.number == 0 and resumed in UPGRADES:
             swapped = resumed
         upgrading |= pair.due in UPGRADES
     if upgrading and len(pairs) > 1 and not all(_has_dependencies(pair, pairs) for pair in pairs):
@@ -33,10 +33,10 @@ def boot(kind: type[Pair], flash: Flash, config: BootConfig) -> BootOutcome:
     if pairs[0].due in UPGRADES:
         swapped = pairs[0].due
     started = all(_can_start(pair) for pair in pairs)
-    return BootOutcome(pairs[0].primary.header.version if started else None, SwapType(swapped))
+    return BootOutcome(pairs[0].primary.header.version if started else None, swapped)
 
 
-def _prepare(pair: Pair, earlier: Sequence[Pair]) -> int:
+def _prepare(pair: Pair, earlier: Sequence[Pair]) -> SwapType:
     """Finish an interrupted swap, or decide what is due; returns the swap that was finished."""
     pair.read_headers()
     if not pair.fits():
@@ -66,7 +66,7 @@ def _forget_false_reverts(earlier: Sequence[Pair]) -> None:
             pair.due = SwapType.NONE
 
 
-def _decide(pair: Pair) -> int:
+def _decide(pair: Pair) -> SwapType:
     """What the trailers ask for, when the image in secondary deserves it."""
     named = pair.status.swap_type
     if named != SwapType.NONE:
@@ -111,7 +111,7 @@ def _perform(pair: Pair, *, keep_status: bool) -> None:
             _confirm(pair)
         return
     if pair.due not in UPGRADES:
-        raise BootAssertion(f"swap_info {pair.due} is none")
+        raise BootAssertion("swap_info names a swap that nobody knows")
     if pair.swaps and pair.due != SwapType.REVERT and _is_downgrade(pair):
         pair.scramble_secondary()
         pair.due = SwapType.NONE
@@ -133,7 +133,7 @@ def _is_downgrade(pair: Pair) -> bool:
     return is_older(pair.secondary.header.version, pair.primary.header.version, pair.config)
 
 
-def _finish(pair: Pair, done: int, *, raise_counter: bool = False) -> None:
+def _finish(pair: Pair, done: SwapType, *, raise_counter: bool = False) -> None:
     """Mark a swap as done; a permanent one and a revert are confirmed as well."""
     if done in (SwapType.REVERT, SwapType.PERMANENT):
         _confirm(pair)
