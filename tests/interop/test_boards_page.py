@@ -18,6 +18,7 @@ from updraft_local.suite import OPERATOR, Suite
 
 PAGE = ROOT / "docs" / "boards.md"
 BLOCK = re.compile(r"^\*(Runs in our tests|Not run here)\*[^\n]*\n\n```(\w+)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
+MARKS = {"Runs in our tests", "Not run here"}
 SECONDS = 400.0
 
 
@@ -25,6 +26,13 @@ def test_every_block_says_whether_it_is_run() -> None:
     page = PAGE.read_text()
     assert len(BLOCK.findall(page)) == len(re.findall(r"^```\w", page, re.MULTILINE))
     assert all(language == "sh" for run, language, _ in BLOCK.findall(page) if run == "Runs in our tests")
+
+
+def test_what_it_names_of_the_console_is_written_there() -> None:
+    console = "".join(path.read_text() for path in (ROOT / "services/frontend/src/frontend/templates").glob("*.html"))
+    named = set(re.findall(r"(?<!\*)\*([^*\n]+)\*(?!\*)", PAGE.read_text())) - MARKS
+    assert {"Products", "Releases"} < named
+    assert [name for name in named if name not in console] == []
 
 
 def test_the_page_takes_a_board_from_its_key_to_an_update_and_a_rollback(
