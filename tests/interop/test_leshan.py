@@ -28,6 +28,7 @@ START_SECONDS = 60
 # for.
 AWAKE = tuple(name for name, profile in PROFILES.items() if not profile.queue_mode)
 # Object 5, resource 9: 1 takes packages by push only.
+PUSHED = ("wakaama", "zephyr")
 PULLING = tuple(name for name in AWAKE if PROFILES[name].delivery != 1)
 
 
@@ -152,18 +153,14 @@ def test_every_client_is_registered_and_read(leshan: Leshan, devices: Devices) -
         assert content[3]["value"].startswith("1.0.0")
 
 
-@pytest.mark.parametrize("profile", PULLING)
-def test_update_by_uri_is_observed_and_runs(
-    leshan: Leshan, devices: Devices, files: str, tmp_path: Path, profile: str
-) -> None:
+def one_of(devices: Devices, profile: str) -> str:
+    """The device that is this client."""
     (name,) = [name for name, one in devices.names.items() if one == profile]
-    (tmp_path / "new.bin").write_bytes(small_image(devices.key, "1.1.0", 20_000))
-    client = program("coap-client-notls", "coap-client")
-    put = [client, "-m", "put", "-b", "1024", "-f", str(tmp_path / "new.bin"), f"{files}/{name}.bin"]
-    subprocess.run(put, timeout=30, check=True)
+    return name
 
-    leshan.ask("POST", f"/{name}/5/0/3/observe")
-    leshan.ask("PUT", f"/{name}/5/0/1?format=TEXT", {"id": 1, "value": f"{files}/{name}.bin"})
+
+def is_installed(leshan: Leshan, devices: Devices, name: str) -> None:
+    """Wait for Downloaded, have it installed, and look into the flash once the device has confirmed itself."""
     until(lambda: leshan.value(f"/{name}/5/0/3") == 2, 30, "Downloaded")
     leshan.ask("POST", f"/{name}/5/0/2")
 
@@ -172,13 +169,37 @@ def test_update_by_uri_is_observed_and_runs(
         return answer.is_success and str(answer.json().get("content", {}).get("value")).startswith("1.1.0")
 
     until(runs, 40, "the new version")
-    states = [one["val"]["value"] for one in leshan.notified if one["ep"] == name and one["res"] == "/5/0/3"]
-    assert states[:2] == [1, 2]
     until(lambda: devices.in_flash()[name]["confirmed"], 20, "the device to confirm itself")
     found = devices.in_flash()[name]
     assert (found["runningVersion"], found["installs"], found["reverts"]) == ("1.1.0", 1, 0)
     # dm-lwm2m erases the way back at once.
-    assert found["secondaryVersion"] == (None if PROFILES[profile].confirms_early else "1.0.0")
+    confirms_early = PROFILES[devices.names[name]].confirms_early
+    assert found["secondaryVersion"] == (None if confirms_early else "1.0.0")
+
+
+@pytest.mark.parametrize("profile", PULLING)
+def test_update_by_uri_is_observed_and_runs(
+    leshan: Leshan, devices: Devices, files: str, tmp_path: Path, profile: str
+) -> None:
+    name = one_of(devices, profile)
+    (tmp_path / "new.bin").write_bytes(small_image(devices.key, "1.1.0", 20_000))
+    client = program("coap-client-notls", "coap-client")
+    put = [client, "-m", "put", "-b", "1024", "-f", str(tmp_path / "new.bin"), f"{files}/{name}.bin"]
+    subprocess.run(put, timeout=30, check=True)
+
+    leshan.ask("POST", f"/{name}/5/0/3/observe")
+    leshan.ask("PUT", f"/{name}/5/0/1?format=TEXT", {"id": 1, "value": f"{files}/{name}.bin"})
+    is_installed(leshan, devices, name)
+    states = [one["val"]["value"] for one in leshan.notified if one["ep"] == name and one["res"] == "/5/0/3"]
+    assert states[:2] == [1, 2]
+
+
+@pytest.mark.parametrize("profile", PUSHED)
+def test_update_by_push_runs(leshan: Leshan, devices: Devices, profile: str) -> None:
+    name = one_of(devices, profile)
+    image = small_image(devices.key, "1.1.0", 9_000)
+    leshan.ask("PUT", f"/{name}/5/0/0?format=OPAQUE&timeout=30", {"id": 0, "value": image.hex()})
+    is_installed(leshan, devices, name)
 
 
 def test_three_hundred_devices_stay_registered(leshan: Leshan) -> None:
