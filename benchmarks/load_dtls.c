@@ -2,8 +2,8 @@
  *
  *   load_dtls -p PORT -f REQUESTS -d BODY -k KEY [-x SZX] [-t SECONDS] [-n COUNT] [-m MID]
  *
- * KEY is the pre-shared key in hex; a device's identity is `bench-` and its number. The suite is what constrained devices
- * speak: TLS_PSK_WITH_AES_128_CCM_8. The clock starts when every session stands; prints one JSON object, in which
+ * KEY is the pre-shared key in hex; a device's identity is `bench-` and its number. The suite is what constrained
+ * devices speak: TLS_PSK_WITH_AES_128_CCM_8. The clock starts when every session stands; prints one JSON object, in which
  * "handshakes_per_second" tells how fast they came about.
  */
 #include "device.h"
@@ -24,7 +24,8 @@ static unsigned key_size;
 static unsigned limit;
 static unsigned long running;
 
-static unsigned give_key(SSL *session, const char *hint, char *identity, unsigned most, unsigned char *into, unsigned room) {
+static unsigned give_key(SSL *session, const char *hint, char *identity, unsigned most, unsigned char *into,
+                         unsigned room) {
   (void)hint;
   if (room < key_size) return 0;
   snprintf(identity, most, "bench-%u", (unsigned)(uintptr_t)SSL_get_app_data(session));
@@ -90,7 +91,9 @@ static double greet(SSL_CTX *context, uint16_t port, int poll) {
   double began = now(), looked = began;
   unsigned started = 0, stand = 0;
   while (stand < count) {
-    while (started < count && started - stand < AT_ONCE) sessions[started] = begun(context, started, port, poll), started++;
+    for (; started < count && started - stand < AT_ONCE; started++) {
+      sessions[started] = begun(context, started, port, poll);
+    }
     struct epoll_event ready[EVENTS];
     int n = epoll_wait(poll, ready, EVENTS, 50);
     for (int k = 0; k < n; k++) {

@@ -103,7 +103,8 @@ int main(int argc, char **argv) {
   struct sockaddr_in address = {.sin_family = AF_INET, .sin_port = htons((uint16_t)atoi(argv[1]))};
   address.sin_addr.s_addr = htonl(INADDR_LOOPBACK);
   setsockopt(listening, SOL_SOCKET, SO_REUSEADDR, &yes, sizeof yes);
-  if (listening < 0 || bind(listening, (struct sockaddr *)&address, sizeof address) || listen(listening, 1024)) return 3;
+  if (listening < 0 || bind(listening, (struct sockaddr *)&address, sizeof address)) return 3;
+  if (listen(listening, 1024)) return 3;
   poll = epoll_create1(0);
   struct epoll_event e = {.events = EPOLLIN, .data.fd = listening};
   epoll_ctl(poll, EPOLL_CTL_ADD, listening, &e);

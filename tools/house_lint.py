@@ -8,6 +8,7 @@ from pathlib import Path
 
 ROOT = Path(__file__).resolve().parent.parent
 MAX_LINES = 400
+MAX_COLUMNS = 120
 REASON = re.compile(r"over 400 lines because", re.IGNORECASE)
 # A commit belongs to the unit of work; a naive clock lies; a call without timeout waits for ever.
 FORBIDDEN = (
@@ -55,6 +56,17 @@ def problems_of(path: Path, text: str) -> list[str]:
     return found
 
 
+def problems_of_c(name: str, text: str) -> list[str]:
+    """What is wrong with one file of C: clang-format leaves comments as they are, and no first line is asked for."""
+    lines = text.splitlines()
+    found = [
+        f"{name}:{number}: wider than {MAX_COLUMNS}" for number, line in enumerate(lines, 1) if len(line) > MAX_COLUMNS
+    ]
+    if not lines[:1] or not lines[0].startswith("/* "):
+        found.append(f"{name}: the first line does not say what this file knows")
+    return found
+
+
 def too_long(name: str, content: bytes) -> list[str]:
     """Whether a file that people read is longer than a sitting, and does not say why in its first line."""
     lines = content.splitlines()
@@ -69,6 +81,11 @@ def main() -> int:
         problem
         for path in sources("*.py")
         for problem in problems_of(path.relative_to(ROOT), path.read_text(encoding="utf-8"))
+    ]
+    found += [
+        problem
+        for path in sources("*.[ch]")
+        for problem in problems_of_c(str(path.relative_to(ROOT)), path.read_text(encoding="utf-8"))
     ]
     found += [line for path in sources() for line in too_long(str(path.relative_to(ROOT)), path.read_bytes())]
     sys.stdout.write("".join(f"{line}\n" for line in found) or "house: good\n")

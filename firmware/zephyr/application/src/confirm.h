@@ -4,7 +4,7 @@
 
 #include <stdbool.h>
 
-/* Start the watchdog, and the clock of the trial when the running image is not confirmed; 0 or a negative errno value. */
+/* Start the watchdog, and the clock of the trial when the running image is not confirmed; 0 or a negative errno. */
 int confirm_start(void);
 
 /* The running image has registered with the server, in this boot. */

@@ -1,4 +1,4 @@
-/* Enrolment: server, endpoint name and pre-shared key, kept in settings and set over the shell. There is no default key.
+/* Enrolment: server, endpoint name and pre-shared key, kept in settings and set over the shell. No key is a default.
  *
  *     updraft server coaps://updraft.example:5684
  *     updraft psk NAME 32-to-64-hex-digits

@@ -1,8 +1,8 @@
 /* Object 5: blocks into the secondary slot, Execute into a request to MCUboot, and what a reboot must not forget.
  *
- * Zephyr's object (subsys/net/lib/lwm2m/lwm2m_obj_firmware.c) keeps State and Result in RAM and moves them by itself from
- * what these callbacks return. So they are set here only where Zephyr cannot know: after a boot, and when an image is
- * confirmed. Its pull begins at block 0 again after a reset, so there is no checkpoint to keep.
+ * Zephyr's object (subsys/net/lib/lwm2m/lwm2m_obj_firmware.c) keeps State and Result in RAM and moves them by itself
+ * from what these callbacks return. So they are set here only where Zephyr cannot know: after a boot, and when an image
+ * is confirmed. Its pull begins at block 0 again after a reset, so there is no checkpoint to keep.
  */
 #include <errno.h>
 #include <zephyr/dfu/mcuboot.h>

@@ -26,7 +26,7 @@ int slots_request_test(void);
 int slots_last_swap(void);
 
 /* Bytes an image may have so that MCUboot can swap it, in both slots: whole sectors less those of the trailer. Sizes in
- * bytes; `start` is where the image begins in the secondary slot, `unit` the flash's write unit. 0 when nothing fits. */
+ * bytes; `start` is where the image begins in the secondary slot, `unit` the flash's write unit. 0: nothing fits. */
 uint32_t slots_capacity(uint32_t primary, uint32_t secondary, uint32_t start, uint32_t sector, uint32_t unit);
 
 #endif
