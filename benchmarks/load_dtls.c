@@ -3,8 +3,8 @@
  *   load_dtls -p PORT -f REQUESTS -d BODY -k KEY [-x SZX] [-t SECONDS] [-n COUNT] [-m MID]
  *
  * KEY is the pre-shared key in hex; a device's identity is `bench-` and its number. The suite is what constrained
- * devices speak: TLS_PSK_WITH_AES_128_CCM_8. The clock starts when every session stands; prints one JSON object, in which
- * "handshakes_per_second" tells how fast they came about.
+ * devices speak: TLS_PSK_WITH_AES_128_CCM_8. The clock starts when every session stands; prints one JSON object, in
+ * which "handshakes_per_second" tells how fast they came about.
  */
 #include "device.h"
 
