@@ -34,6 +34,8 @@ GROUPS = 2
 BLOCK_BYTES = 256
 BLOCKS_PER_SECTOR = SECTOR_BYTES // BLOCK_BYTES
 END_SECONDS = 150.0
+# Deltas would be over before anything could be killed.
+WHOLE = dict.fromkeys(range(1, DEVICES + 1), "takes_no_deltas")
 PACE = Pace(
     gateway={**HURRY.gateway, "SOAK_SECONDS": "3", "ASK_AGAIN_SECONDS": "2", "SWEEP_SECONDS": "10"},
     devices=(
@@ -73,14 +75,14 @@ class Release:
 class Bench:
     """The running suite, its operator, and rows and flashes to compare the operator's screen with."""
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, devices: int = DEVICES) -> None:
         made = firmware.prepare(folder / "firmware")
         self.folder = folder
-        self.suite = Suite(Options(folder, made, DEVICES, misbehaving={}, pace=PACE, frontend=False, workers=2))
+        self.suite = Suite(Options(folder, made, devices, misbehaving=WHOLE, pace=PACE, frontend=False, workers=2))
         self.key = images.load_key(made.private_key)
         self.payloads = [images.zephyr_payload(package) for package in images.ZEPHYR_PACKAGES]
         self._count = 0
-        self.names = [device_name(number) for number in range(1, DEVICES + 1)]
+        self.names = [device_name(number) for number in range(1, devices + 1)]
 
     def start(self) -> None:
         """Everything up, every device registered and shown."""
@@ -100,10 +102,14 @@ class Bench:
         """A new version of real firmware (or of `payload`), signed and uploaded."""
         self._count += 1
         version = f"1.{self._count}.0"
+        return self.publish(version, images.sign(payload or self.payloads[self._count % 2], version, self.key))
+
+    def publish(self, version: str, content: bytes) -> Release:
+        """An image, uploaded as this version."""
         path = self.folder / f"bridge-{version}.bin"
-        path.write_bytes(images.sign(payload or self.payloads[self._count % 2], version, self.key))
+        path.write_bytes(content)
         made = self.manager.publish(path, firmware.PRODUCT_KEY)
-        return Release(made["distributionSetId"], version, path.read_bytes(), made["artifact"]["sha256"])
+        return Release(made["distributionSetId"], version, content, made["artifact"]["sha256"])
 
     def create(
         self, release: Release, *, query: str = "name==softdevice-*", groups: int = GROUPS, errors: int = 0
