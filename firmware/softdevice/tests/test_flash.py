@@ -64,6 +64,21 @@ def test_power_cut_tears_a_write_at_its_prefix_and_an_erase_at_either_end() -> N
     assert flash["primary"].read(3996, 100) == b"xxxx" + b"\xff" * 96
 
 
+@pytest.mark.parametrize(("cut", "stored"), [(None, 7), (Cut(1, applied=0), 3), (Cut(1, applied=1), 7)])
+def test_hardware_counter_is_set_in_one_operation_or_not_at_all(cut: Cut | None, stored: int) -> None:
+    flash = Flash(AREAS, counters=(3,))
+    seen: list[Operation] = []
+    flash.observer = seen.append
+    flash.cut = cut
+    if cut is None:
+        flash.set_counter(0, 7)
+        assert seen == [Operation("C", "", 0, 7)]
+    else:
+        with pytest.raises(PowerCut):
+            flash.set_counter(0, 7)
+    assert flash.counters == [stored] and flash.operations == 1
+
+
 @pytest.fixture(name="factory", scope="session")
 def _factory(tmp_path_factory: pytest.TempPathFactory) -> pytest.TempPathFactory:
     return tmp_path_factory
