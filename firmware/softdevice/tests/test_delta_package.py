@@ -11,7 +11,7 @@ from firmware_delta.creation import create
 from lwm2m.firmware import Result
 from softdevice.board import Board
 from softdevice.flash import Cut, Operation, PowerCut
-from softdevice.images import new_key, sign
+from softdevice.images import new_key, real_images, sign
 from softdevice.package import Checkpoint, Package, PackageRefused
 from softdevice.trailer import SwapType
 
@@ -111,6 +111,22 @@ def test_no_single_byte_of_a_delta_can_be_wrong_unnoticed() -> None:
                 same += 1
                 assert at >= HEADER_BYTES and board.read_secondary(len(NEW)) == NEW, (at, flip)
     assert same < len(DELTA) * len(flips) / 4
+
+
+def test_flips_all_over_a_delta_of_real_firmware_never_make_a_wrong_image() -> None:
+    old, new = real_images(KEY)
+    delta = create(old, new, (Compression.HEATSHRINK,)).data
+    board = Board((KEY.public,))
+    board.provision(old)
+    refused = 0
+    for at in range(7, len(delta), len(delta) // 64):
+        spoilt = delta[:at] + bytes([delta[at] ^ 1 << at % 8]) + delta[at + 1 :]
+        if outcome(board, spoilt, block=4096) is None:
+            assert board.read_secondary(len(new)) == new, at
+        else:
+            refused += 1
+    assert refused > 32
+    assert outcome(board, delta, block=4096) is None and board.read_secondary(len(new)) == new
 
 
 @pytest.mark.parametrize("end", [4, 40, HEADER_BYTES - 1, HEADER_BYTES, HEADER_BYTES + 1, -40, -2, -1])
