@@ -16,7 +16,7 @@ MOST = 2**31
 
 def largest(path: Path) -> Ledger:
     """Every field as long as it can become; control characters are the ones that JSON makes longest."""
-    ledger = Ledger(path, "x" * 64, *[MOST] * 6)
+    ledger = Ledger(path, "x" * 64, MOST, MOST, MOST, MOST, MOST, MOST)
     ledger.progress = Progress("\x01" * MAX_URI_BYTES, MOST, MOST, "ab" * 8)
     ledger.checkpoint = Checkpoint(MOST, MOST, "ab" * 31, "ab" * HEADER_BYTES, "x" * (MAX_DUMP_BYTES * 4 // 3 + 4))
     ledger.kept = Kept(State.DOWNLOADING, "\x01" * 255, MOST, MOST)
