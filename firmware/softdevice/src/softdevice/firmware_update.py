@@ -125,7 +125,7 @@ class FirmwareUpdate:
         refused = uri_refusal(self._profile, self.state, effect.value, on_trial=self._on_trial)
         if refused is not None and refused.result is not None:
             self._set(RESULT, int(refused.result))
-        return refused and refused.code
+        return None if refused is None else refused.code
 
     def write(self, effect: Write) -> None:
         """A resource was written and not refused."""
