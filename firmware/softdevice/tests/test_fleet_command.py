@@ -2,6 +2,8 @@
 
 import asyncio
 import json
+import os
+import re
 import signal
 import sys
 from collections.abc import AsyncIterator
@@ -75,6 +77,26 @@ async def test_fleet_without_a_server_says_so_by_its_exit_code(tmp_path: Path) -
     report = json.loads(path.read_text())
     assert (code, out, report["registered"]) == (3, "", 0)
     assert report["errors"]["no answer"] >= 1 and report["counts"]["retransmissions"] >= 4
+
+
+async def test_somebody_who_looks_sees_one_line_that_changes(
+    registrar: tuple[int, asyncio.subprocess.Process],
+) -> None:
+    screen, terminal = os.openpty()
+    process = await asyncio.create_subprocess_exec(
+        *PYTHON,
+        *("fleet", "--in-memory", "--devices", "3", "--server", f"coap://127.0.0.1:{registrar[0]}", "--hurry"),
+        *("--duration", "2.5", "--log-level", "WARNING"),
+        stderr=terminal,
+    )
+    os.close(terminal)
+    async with asyncio.timeout(30):
+        code = await process.wait()
+    shown = os.read(screen, 4096).decode()
+    os.close(screen)
+    assert code == 0 and shown.count("\r") >= 2
+    assert re.search(r"\r +\d s: 3 of 3 registered, \d+\.\d updates/s, 0 lost, 0 failed, \d+ MB", shown), shown
+    assert shown.endswith("\n")
 
 
 @pytest.mark.parametrize("command", ["fleet", "run", "registrar", "inspect", "key", "key new", "key public", "image"])

@@ -16,7 +16,7 @@ from softdevice.report import cost_report, cpu_seconds, fleet_report, resident_b
 _PROGRESS: Final = logging.getLogger("softdevice.progress")
 _SECOND: Final = 1.0
 # How often where lines are kept.
-_LINE_SECONDS: Final = 10
+_LINE_SECONDS: Final = 10.0
 
 
 async def run(
@@ -67,24 +67,30 @@ async def _start(fleet: Fleet) -> None:
 async def _show(fleet: Fleet, begun: float) -> None:
     """A line that changes where somebody looks, a line now and then where lines are kept."""
     on_terminal = sys.stderr.isatty()
+    period = _SECOND if on_terminal else _LINE_SECONDS
     _PROGRESS.setLevel(logging.INFO)
-    before, number = 0, 0
-    while True:
-        await asyncio.sleep(_SECOND)
-        number += 1
-        if not on_terminal and number % _LINE_SECONDS:
-            continue
-        counts = fleet.tally.counts
-        period = _SECOND if on_terminal else _SECOND * _LINE_SECONDS
-        line = (
-            f"{time.monotonic() - begun:5.0f} s: {fleet.registered} of {len(fleet.devices)} registered, "
-            f"{(counts['updates'] - before) / period:.1f} updates/s, {counts['registrations lost']} lost, "
-            f"{sum(count for kind, count in counts.items() if kind.startswith('errors'))} failed, "
-            f"{resident_bytes() / 1e6:.0f} MB"
-        )
-        before = counts["updates"]
+    before = 0
+    try:
+        while True:
+            await asyncio.sleep(period)
+            updates = fleet.tally.counts["updates"]
+            line = progress_line(fleet, time.monotonic() - begun, (updates - before) / period)
+            before = updates
+            if on_terminal:
+                sys.stderr.write(f"\r{line}\x1b[K")
+                sys.stderr.flush()
+            else:
+                _PROGRESS.info(line)
+    finally:
         if on_terminal:
-            sys.stderr.write(f"\r{line}\x1b[K")
-            sys.stderr.flush()
-        else:
-            _PROGRESS.info(line)
+            sys.stderr.write("\n")
+
+
+def progress_line(fleet: Fleet, seconds: float, update_rate: float) -> str:
+    """How a fleet is after `seconds`, with `update_rate` Updates answered a second."""
+    counts = fleet.tally.counts
+    failed = sum(count for kind, count in counts.items() if kind.startswith("errors"))
+    return (
+        f"{seconds:5.0f} s: {fleet.registered} of {len(fleet.devices)} registered, {update_rate:.1f} updates/s, "
+        f"{counts['registrations lost']} lost, {failed} failed, {resident_bytes() / 1e6:.0f} MB"
+    )
