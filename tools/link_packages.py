@@ -13,8 +13,9 @@ PATTERNS = ("libs/*/src", "services/*/src", "firmware/*/src", "deploy/*/src")
 
 
 def source_folders(root: Path = ROOT) -> tuple[Path, ...]:
-    """Every `src` folder of the house, sorted within each part."""
-    return tuple(folder for pattern in PATTERNS for folder in sorted(root.glob(pattern)))
+    """Every `src` folder of the house that holds Python, sorted within each part."""
+    found = (folder for pattern in PATTERNS for folder in sorted(root.glob(pattern)))
+    return tuple(folder for folder in found if any(folder.glob("*/__init__.py")))
 
 
 def main() -> None:
