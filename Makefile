@@ -73,7 +73,7 @@ browser: .venv/ready-dev ## the console in a real Chromium, screenshots in tests
 interop: .venv/ready-dev ## against programs we did not write: libcoap, Californium, SWUpdate, Wakaama, ...
 	$(BIN)/pytest tests/interop --timeout 600
 
-faults: .venv/ready-dev ## kill -9 of every part in a rollout, and of the proxy in a hundred downloads
+faults: .venv/ready-dev ## kill -9 of every part in a rollout, power cuts at every flash operation of an update
 	$(BIN)/pytest tests/faults --timeout 900
 
 mutants: .venv/ready-dev ## plant a hundred bugs in the bootloader, each of which the recorded vectors must catch
