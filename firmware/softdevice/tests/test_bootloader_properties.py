@@ -6,6 +6,7 @@ sector of its revert, and a cut in the last sector when the image shrinks (firmw
 
 from contextlib import suppress
 from dataclasses import dataclass, replace
+from typing import Any
 
 from device_images import KEY, signed
 from hypothesis import given
@@ -161,7 +162,8 @@ def test_whatever_is_in_flash_a_boot_ends(
 ) -> None:
     flash, config = prepare(replace(device, mode=mode))
     flash.counters[:] = [0]
-    config = replace(config, **dict.fromkeys(options, True))
+    settings: dict[str, Any] = dict.fromkeys(options, True)
+    config = replace(config, **settings)
     if records:
         # As if a swap was under way.
         Trailer(flash["secondary"], config.layout).erase()
