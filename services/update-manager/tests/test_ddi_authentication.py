@@ -101,7 +101,8 @@ async def test_every_address_of_the_device_api_asks_who_is_there(app: FastAPI, s
     for path, methods in app.openapi()["paths"].items():
         if "/controller/v1/" not in path:
             continue
-        address = path.format(tenant="DEFAULT", controller_id="x", action_id=1, module_id=1, filename="f")
+        names = {"tenant": "DEFAULT", "controller_id": "x", "filename": "f", "delta_sha256": "ab" * 32}
+        address = path.format(**names, action_id=1, module_id=1)
         for method in methods:
             answer = await stranger.request(method, address, json=bodies.get(path.rsplit("/", 1)[1]))
             assert answer.status_code == 401, f"{method} {path}"

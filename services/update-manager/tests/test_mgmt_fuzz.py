@@ -150,7 +150,7 @@ async def known(operator: httpx.AsyncClient, database: Database) -> dict[str, An
         "module_id": module["id"],
         "artifact_id": artifact["id"],
         "filename": artifact["providedFilename"],
-        "sha256": artifact["hashes"]["sha256"],
+        "delta_sha256": artifact["hashes"]["sha256"],
         "file_name": artifact["providedFilename"],
         "key": "k",
         "key_id": 1,

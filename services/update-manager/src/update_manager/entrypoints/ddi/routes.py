@@ -25,6 +25,7 @@ from update_manager.adapters.db.tables import (
 from update_manager.application import actions, deltas
 from update_manager.application.products import NAMING_ATTRIBUTES
 from update_manager.domain.actions import Status
+from update_manager.domain.deliveries import sha256
 from update_manager.domain.deltas import KNOWN_FORMATS, DeltaStatus
 from update_manager.domain.texts import storable
 from update_manager.entrypoints import downloads
@@ -277,7 +278,7 @@ async def find_delta(
     module_id: int,
     filename: str,
     parts: PartsDep,
-    base: Annotated[str, Query(alias="from", pattern="^[0-9a-f]{64}$")],
+    base: Annotated[str, Query(alias="from")] = "",
     formats: Annotated[int, Query(ge=1)] = KNOWN_FORMATS,
 ) -> Response:
     """A delta from the image with hash `from` to this artifact, packed in one of `formats` (the mask of /26250/0/3).
@@ -285,6 +286,9 @@ async def find_delta(
     202 with Retry-After while it is being built; 404 when there is none, or none that is worth it.
     """
     async with _device(request, parts, tenant, controller_id) as (session, target):
+        # Not by the framework: a stranger is asked who it is first.
+        if sha256(base) is None:
+            raise ConstraintViolation("from is the SHA-256 of the image that runs, 64 digits in lower-case hex")
         artifact = await _artifact(session, target, module_id, filename)
         found = await deltas.ask(session, artifact, base, formats, deltas.limits_of(parts.settings))
     if found is None:
@@ -294,10 +298,10 @@ async def find_delta(
     return JSONResponse(messages.delta(_base(request, tenant, controller_id), artifact, found))
 
 
-@router.head("/softwaremodules/{module_id}/artifacts/{filename}/delta/{sha256}", include_in_schema=False)
-@router.get("/softwaremodules/{module_id}/artifacts/{filename}/delta/{sha256}")
+@router.head("/softwaremodules/{module_id}/artifacts/{filename}/delta/{delta_sha256}", include_in_schema=False)
+@router.get("/softwaremodules/{module_id}/artifacts/{filename}/delta/{delta_sha256}")
 async def download_delta(
-    request: Request, tenant: str, controller_id: str, module_id: int, filename: str, sha256: str, parts: PartsDep
+    request: Request, tenant: str, controller_id: str, module_id: int, filename: str, delta_sha256: str, parts: PartsDep
 ) -> Response:
     """The bytes of a delta, whole or in part."""
     async with _device(request, parts, tenant, controller_id) as (session, target):
@@ -306,7 +310,7 @@ async def download_delta(
             select(Delta).where(
                 Delta.tenant_id == target.tenant_id,
                 Delta.to_sha256 == artifact.image_sha256,
-                Delta.sha256 == sha256,
+                Delta.sha256 == delta_sha256,
                 Delta.status == DeltaStatus.READY,
             )
         )
@@ -314,7 +318,7 @@ async def download_delta(
         raise NotFound("there is no such delta to this artifact")
     name = f"{artifact.filename}.udelta"
     return downloads.serve(
-        request, downloads.Stored(name, found.size, sha256, found.judged_at, parts.store.path(sha256))
+        request, downloads.Stored(name, found.size, delta_sha256, found.judged_at, parts.store.path(delta_sha256))
     )
 
 
