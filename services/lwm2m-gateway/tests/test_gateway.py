@@ -202,7 +202,7 @@ async def test_a_killed_gateway_goes_on_where_it_was(house: House, moment: str) 
     await device.register()
     await until(house.ended)
     assert house.ended()[0]["result"]["finished"] == "success"
-    # Told twice when the new gateway was slow to start and the device still Idle: of the same ticket, so nothing is lost.
+    # Named twice when the new gateway was slow to start and the device still Idle: the same ticket, nothing is lost.
     assert len({uri for uri in device.uris if uri}) == 1
     assert device.executes == 1
 
