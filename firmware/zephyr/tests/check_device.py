@@ -4,6 +4,7 @@ import hashlib
 from collections.abc import Callable
 from pathlib import Path
 
+import kconfig
 import pytest
 from device import PRIMARY_SECTORS, Device, build
 
@@ -44,8 +45,9 @@ def updated(device: Device) -> None:
 
 def test_new_image_is_confirmed_once_the_server_was_reached_and_stays(device: Device) -> None:
     updated(device)
-    said = device.live("wait 60", "registered", "wait 1")
-    assert said.index("confirmed") < said.index("result 1")
+    said = device.live("wait 60", "read 26250/0/1", "registered", "wait 1", "read 26250/0/1")
+    assert said.index("/26250/0/1 = 00") < said.index("confirmed") < said.index("result 1")
+    assert said[-2] == "/26250/0/1 = 01"
     assert device.boot().version == NEW
 
 
@@ -76,9 +78,28 @@ def test_image_that_hangs_is_reset_by_the_watchdog_and_reverted(device: Device) 
     assert device.boot().version == OLD
 
 
+def test_trial_over_which_the_clock_stands_still_is_ended_by_the_watchdog(device: Device) -> None:
+    updated(device)
+    assert device.live("wait 611", broken="clock")[-1] == "off: watchdog"
+    assert device.boot().version == OLD
+
+
+@pytest.mark.parametrize("part", ["watchdog", "first watchdog channel", "second watchdog channel"])
+def test_trial_on_a_board_whose_watchdog_does_not_start_ends_all_the_same(device: Device, part: str) -> None:
+    updated(device)
+    said = device.live("wait 601", broken=part)
+    assert any(line.startswith("error: watchdog: -") for line in said)
+    assert said[-1] == "off: reboot"
+    assert device.boot().version == OLD
+    device.live("registered")
+    updated(device)
+    assert "confirmed" in device.live("registered", "wait 1", broken=part)
+    assert device.boot().version == NEW
+
+
 def test_image_whose_self_test_fails_is_not_confirmed_although_it_registers(device: Device) -> None:
     updated(device)
-    said = device.live("registered", "wait 601", self_test="broken")
+    said = device.live("registered", "wait 601", broken="self-test")
     assert "confirmed" not in said
     assert said[-1] == "off: reboot"
     assert device.boot().version == OLD
@@ -103,6 +124,29 @@ def test_no_download_begins_while_the_running_image_is_on_trial(device: Device) 
     said = device.live(f"download {device.package('next.bin', device.image('1.2.0'))}")
     assert said[-2] == "result 8"
     assert device.flash["secondary"].content() == fallback
+
+
+def test_power_cut_right_after_mcuboot_was_asked_is_still_an_update_that_arrives(device: Device) -> None:
+    package = device.package("new.bin", device.image("1.1.0", seed=7))
+    assert device.live(f"download {package}", "execute", broken="supply")[-1] == "off: power"
+    assert device.boot().version == NEW
+    assert "result 1" in device.live("registered", "wait 1")
+
+
+def test_update_that_mcuboot_could_not_be_asked_for_can_be_tried_again(device: Device) -> None:
+    package = device.package("new.bin", device.image("1.1.0", seed=7))
+    said = device.live(f"download {package}", "execute", f"download {package}", broken="upgrade request")
+    assert "result 8" in said
+    assert said[-2] == "state 2"
+
+
+def test_block_out_of_its_place_ends_the_download_and_is_not_written(device: Device) -> None:
+    secondary = device.flash["secondary"]
+    said = device.live(f"skip {device.package('new.bin', device.image('1.1.0'))}")
+    assert said[-2] == "result 5"
+    first_block = int(kconfig.settings(kconfig.APPLICATION / "prj.conf")["LWM2M_COAP_BLOCK_SIZE"])
+    behind = SECTOR_BYTES + first_block
+    assert set(secondary.read(behind, secondary.size - behind)) == {0xFF}
 
 
 def test_device_can_be_updated_again_and_again(device: Device) -> None:

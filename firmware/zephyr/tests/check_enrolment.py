@@ -9,7 +9,7 @@ from softdevice.images import new_key
 
 SECURE = "coaps://updraft.example:5684"
 KEY = "6f1d7c0a94e8b352" + "07d1c6a2f8e49b13"
-EXAMPLES = ("".join(f"{byte:02x}" for byte in range(16)), "aa" * 16)
+EXAMPLES = (bytes(range(16)).hex(), bytes(byte % 256 for byte in range(0xF8, 0x108)).hex(), "aa" * 16)
 
 
 @pytest.fixture(scope="session")
@@ -93,6 +93,15 @@ def test_example_key_is_refused_however_it_came_into_the_settings(secure: Device
     said = secure.live()
     assert silent(said)
     assert any("an example everybody has" in line for line in said)
+
+
+def test_key_that_is_too_short_is_none_however_it_came_into_the_settings(secure: Device) -> None:
+    secure.enrol(SECURE)
+    (secure.folder / "identity").write_text("sensor-1")
+    (secure.folder / "psk").write_bytes(bytes.fromhex(KEY)[:15])
+    said = secure.live()
+    assert silent(said)
+    assert any("no key: make one for this device" in line for line in said)
 
 
 def test_status_shows_no_key(secure: Device) -> None:

@@ -12,8 +12,13 @@ from device import Device, compile_all, compile_source, compiler_options, link
 from softdevice.images import new_key
 
 
-def an_example_key_is_refused(device: Device) -> None:
-    check_enrolment.test_example_key_is_refused_however_it_came_into_the_settings(device, "aa" * 16)
+def every_example_key_is_refused(device: Device) -> None:
+    for example in check_enrolment.EXAMPLES:
+        check_enrolment.test_example_key_is_refused_however_it_came_into_the_settings(device, example)
+
+
+def trial_without_a_watchdog_ends(device: Device) -> None:
+    stories.test_trial_on_a_board_whose_watchdog_does_not_start_ends_all_the_same(device, "watchdog")
 
 
 # file, what stands there, what is put in its place, the story
@@ -47,6 +52,42 @@ BUGS: dict[str, tuple[str, str, str, Callable[[Device], None]]] = {
         "        task_wdt_delete(trial_channel);\n",
         "",
         stories.test_confirmed_device_runs_on_past_the_deadline,
+    ),
+    "the trial's watchdog comes much too late": (
+        "confirm.c",
+        "CONFIG_UPDRAFT_CONFIRM_SECONDS + GRACE_SECONDS",
+        "CONFIG_UPDRAFT_CONFIRM_SECONDS * 100 + GRACE_SECONDS",
+        stories.test_trial_over_which_the_clock_stands_still_is_ended_by_the_watchdog,
+    ),
+    "without a watchdog there is no trial": (
+        "confirm.c",
+        "int error = watch();",
+        "int error = watch();\n    if (error != 0) {\n        return error;\n    }",
+        trial_without_a_watchdog_ends,
+    ),
+    "the server is not told of the confirmation": (
+        "confirm.c",
+        "    image_object_confirmed();\n",
+        "",
+        stories.test_new_image_is_confirmed_once_the_server_was_reached_and_stays,
+    ),
+    "the record is stored after the request": (
+        "firmware.c",
+        "keep(actions) != 0 || slots_request_test() != 0",
+        "slots_request_test() != 0 || keep(actions) != 0",
+        stories.test_power_cut_right_after_mcuboot_was_asked_is_still_an_update_that_arrives,
+    ),
+    "a refused request is not taken back": (
+        "firmware.c",
+        "        keep(updraft_update_step(&update, UPDRAFT_REQUEST_REFUSED));\n",
+        "",
+        stories.test_update_that_mcuboot_could_not_be_asked_for_can_be_tried_again,
+    ),
+    "blocks may come in any order": (
+        "firmware.c",
+        "(!receiving || offset != package.offset)",
+        "!receiving",
+        stories.test_block_out_of_its_place_ends_the_download_and_is_not_written,
     ),
     "the record is not stored": (
         "firmware.c",
@@ -94,7 +135,19 @@ BUGS: dict[str, tuple[str, str, str, Callable[[Device], None]]] = {
         "credentials.c",
         "return counts || repeats;",
         "return counts && repeats;",
-        an_example_key_is_refused,
+        every_example_key_is_refused,
+    ),
+    "a key that counts over its end is good": (
+        "credentials.c",
+        "psk[i] == (uint8_t)(psk[i - 1] + 1)",
+        "psk[i] == psk[i - 1] + 1",
+        every_example_key_is_refused,
+    ),
+    "any key is long enough": (
+        "credentials.c",
+        "enrolled->psk_bytes < MIN_PSK_BYTES",
+        "enrolled->psk_bytes < 1",
+        check_enrolment.test_key_that_is_too_short_is_none_however_it_came_into_the_settings,
     ),
 }
 
@@ -115,7 +168,7 @@ def test_planted_bug_is_caught(bug: str, sound: dict[str, dict[Path, Path]], tmp
     text = source.read_text()
     assert text.count(stands) == 1, f"{file} does not hold {stands!r} once"
     (tmp_path / file).write_text(text.replace(stands, planted))
-    overlay = "overlay-dtls.conf" if story is an_example_key_is_refused else "overlay-delta.conf"
+    overlay = "overlay-dtls.conf" if file == "credentials.c" else "overlay-delta.conf"
     mutant = compile_source(tmp_path / file, tmp_path, compiler_options(tmp_path, overlay))
     device = Device(link((sound[overlay] | {source: mutant}).values(), tmp_path), tmp_path, new_key())
     device.provision(device.image("1.0.0"))

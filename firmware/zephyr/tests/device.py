@@ -96,14 +96,12 @@ class Device:
         """The bootloader's turn."""
         return boot(self.flash, self.config)
 
-    def live(self, *lines: str, self_test: str = "works") -> list[str]:
-        """One run of the application, told `lines`; what it did, line by line."""
+    def live(self, *lines: str, broken: str = "nothing") -> list[str]:
+        """One run of the application on a board with this part `broken`, told `lines`; what it did, line by line."""
         for area in self.flash.areas.values():
             (self.folder / f"{area.name}.bin").write_bytes(area.content())
         sizes = (str(PRIMARY_SECTORS), str(SECONDARY_SECTORS), str(self.unit))
-        said = run(
-            [str(self.program), str(self.folder), *sizes, self_test], input="".join(f"{line}\n" for line in lines)
-        )
+        said = run([str(self.program), str(self.folder), *sizes, broken], input="".join(f"{line}\n" for line in lines))
         for area in self.flash.areas.values():
             self.flash.storage.write(area.base, (self.folder / f"{area.name}.bin").read_bytes())
         return said.splitlines()

@@ -9,6 +9,7 @@
 #include <zephyr/kernel.h>
 #include <zephyr/logging/log.h>
 #include <zephyr/sys/reboot.h>
+#include <zephyr/sys/util.h>
 #include <zephyr/task_wdt/task_wdt.h>
 
 #include "confirm.h"
@@ -21,7 +22,7 @@ LOG_MODULE_REGISTER(updraft_confirm);
 /* So that the tick's own reboot, which leaves a line in the log, comes first. */
 #define GRACE_SECONDS 10u
 
-static int alive_channel;
+static int alive_channel = -1;
 static int trial_channel = -1;
 
 __weak bool updraft_self_test(void) {
@@ -44,7 +45,9 @@ static void end_trial(void) {
 }
 
 static void tick(struct k_work *work) {
-    task_wdt_feed(alive_channel);
+    if (alive_channel >= 0) {
+        task_wdt_feed(alive_channel);
+    }
     switch (firmware_trial((uint32_t)(k_uptime_get() / MSEC_PER_SEC))) {
     case UPDRAFT_CONFIRM:
         end_trial();
@@ -66,27 +69,30 @@ void confirm_server_reached(void) {
     k_work_reschedule(&ticker, K_NO_WAIT); /* the server may offer the next update right away */
 }
 
-int confirm_start(void) {
+/* The channels of the watchdog; 0, or the negative errno of what it lacks. */
+static int watch(void) {
     int error = task_wdt_init(DEVICE_DT_GET_OR_NULL(DT_ALIAS(watchdog0)));
 
     if (error != 0) {
         return error;
     }
     alive_channel = task_wdt_add(CONFIG_UPDRAFT_WATCHDOG_SECONDS * MSEC_PER_SEC, NULL, NULL);
-    if (alive_channel < 0) {
-        return alive_channel;
-    }
-    if (firmware_on_trial()) {
+    if (alive_channel >= 0 && firmware_on_trial()) {
         trial_channel = task_wdt_add((CONFIG_UPDRAFT_CONFIRM_SECONDS + GRACE_SECONDS) * MSEC_PER_SEC, NULL, NULL);
-        if (trial_channel < 0) {
-            return trial_channel;
-        }
+        return MIN(trial_channel, 0);
     }
+    return MIN(alive_channel, 0);
+}
+
+int confirm_start(void) {
+    int error = watch();
+
     if (updraft_self_test()) {
         firmware_self_test_passed();
     } else {
         LOG_ERR("self-test failed");
     }
+    /* With or without a watchdog: a trial has to end. */
     k_work_schedule(&ticker, TICK);
-    return 0;
+    return error;
 }

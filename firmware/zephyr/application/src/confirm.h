@@ -4,7 +4,8 @@
 
 #include <stdbool.h>
 
-/* Start the watchdog, and the clock of the trial when the running image is not confirmed; 0 or a negative errno. */
+/* Start the watchdog, and the clock of the trial when the running image is not confirmed; 0, or the negative errno of
+ * the watchdog, without which the clock runs all the same. */
 int confirm_start(void);
 
 /* The running image has registered with the server, in this boot. */

@@ -94,9 +94,6 @@ int slots_secondary(struct updraft_slot *slot) {
     uint32_t sector;
     uint32_t unit = flash_area_align(secondary);
 
-    if (!boot_is_img_confirmed()) {
-        return -EBUSY;
-    }
     if (sector_of(secondary->fa_id, &sector) != 0 || unit == 0 || UPDRAFT_BLOCK_BYTES % unit != 0 ||
         sector % UPDRAFT_BLOCK_BYTES != 0) {
         return -EIO;

@@ -15,8 +15,9 @@ struct slots_running {
 /* Look at the running image; 0 or a negative errno value. Reads it once from end to end. */
 int slots_open(struct slots_running *running);
 
-/* The part of the secondary slot that takes an image; 0 or a negative errno value. Only while the running image is
- * confirmed: Zephyr's boot_get_image_start_offset answers for the fallback until then, and names another sector. */
+/* The part of the secondary slot that takes an image; 0 or a negative errno value. To be called only while the running
+ * image is confirmed (until then firmware/core refuses a download): before, Zephyr's boot_get_image_start_offset
+ * answers for the fallback, and names another sector. */
 int slots_secondary(struct updraft_slot *slot);
 
 /* Ask MCUboot to run the image in the secondary slot once; 0 or a negative errno value. */

@@ -21,10 +21,18 @@ void clock_advance(unsigned seconds, bool hung);
 /* The engine's side of object 5 and of registration. */
 void engine_registered(void);
 void engine_network_error(void);
-void engine_download(const uint8_t *package, size_t length, size_t announced, bool cut_short);
+enum delivery {
+    WHOLE,
+    CUT_SHORT, /* the last block never comes */
+    GAP,       /* the second block never comes */
+};
+void engine_download(const uint8_t *package, size_t length, size_t announced, enum delivery delivery);
 void engine_execute(void);
 void engine_cancel(void);
 void engine_print(unsigned object, unsigned resource);
+
+/* Whether this is the part of the board that is broken; one is, or none. */
+bool board_broken(const char *part);
 
 /* End this run: the power goes, or somebody rebooted. */
 _Noreturn void board_off(const char *why);

@@ -40,7 +40,7 @@ int k_mutex_unlock(struct k_mutex *mutex) {
 }
 
 int64_t k_uptime_get(void) {
-    return now;
+    return board_broken("clock") ? 0 : now;
 }
 
 struct k_work_delayable *k_work_delayable_from_work(struct k_work *work) {
@@ -90,13 +90,16 @@ void clock_advance(unsigned seconds, bool hung) {
 
 int task_wdt_init(const struct device *hw_wdt) {
     (void)hw_wdt;
-    return 0;
+    return board_broken("watchdog") ? -ENODEV : 0;
 }
 
 int task_wdt_add(uint32_t reload_period, task_wdt_callback_t callback, void *user_data) {
     (void)callback;
     (void)user_data;
     for (int i = 0; i < (int)ARRAY_SIZE(channels); i++) {
+        if (board_broken(i == 0 ? "first watchdog channel" : "second watchdog channel")) {
+            return -ENOMEM;
+        }
         if (!channels[i].on) {
             channels[i].on = true;
             channels[i].period = reload_period;
@@ -113,6 +116,9 @@ int task_wdt_delete(int channel_id) {
 }
 
 int task_wdt_feed(int channel_id) {
+    if (channel_id < 0 || !channels[channel_id].on) {
+        board_off("a watchdog was fed that is not there");
+    }
     channels[channel_id].due = now + channels[channel_id].period;
     return 0;
 }
@@ -339,7 +345,7 @@ static uint8_t result_of(int error) {
     return error == -ENOMEM ? 3 : error == -ENOSPC ? 2 : error == -EFAULT ? 5 : error == -ENOMSG ? 6 : 8;
 }
 
-void engine_download(const uint8_t *package, size_t length, size_t announced, bool cut_short) {
+void engine_download(const uint8_t *package, size_t length, size_t announced, enum delivery delivery) {
     size_t room;
     uint8_t *buffer = buffer_of(0, 0, 0, &room);
     if (state != IDLE) {
@@ -350,14 +356,17 @@ void engine_download(const uint8_t *package, size_t length, size_t announced, bo
     for (size_t at = 0, size; at < length; at += size) {
         int answer;
         size = length - at < room ? length - at : room;
+        if (delivery == GAP && at == room) {
+            continue;
+        }
         memcpy(buffer, package + at, size);
-        answer = on_block(0, 0, 0, buffer, (uint16_t)size, !cut_short && at + size == length, announced, at);
+        answer = on_block(0, 0, 0, buffer, (uint16_t)size, delivery != CUT_SHORT && at + size == length, announced, at);
         if (answer < 0) {
             set_result(result_of(answer));
             return;
         }
     }
-    if (cut_short) {
+    if (delivery == CUT_SHORT) {
         set_result(4);
     } else {
         set_state(DOWNLOADED);

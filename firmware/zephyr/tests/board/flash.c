@@ -163,7 +163,7 @@ int boot_write_img_confirmed(void) {
 
 int boot_request_upgrade(int permanent) {
     uint8_t test = 2;
-    if (permanent || magic_of(&slots[1]) == 2) {
+    if (permanent || magic_of(&slots[1]) == 2 || board_broken("upgrade request")) {
         return -EFAULT;
     }
     if (magic_of(&slots[1]) == 3) {
@@ -171,6 +171,9 @@ int boot_request_upgrade(int permanent) {
         program(&slots[1], image_ok_at(&slots[1]) - 2 * MAX_ALIGN, &test, 1);
     }
     printf("upgrade requested\n");
+    if (board_broken("supply")) {
+        board_off("power");
+    }
     return 0;
 }
 

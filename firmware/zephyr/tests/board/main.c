@@ -1,6 +1,6 @@
 /* One run of the device, from power on to power off: the application's main, then what the test tells it, line by line.
  *
- *     board FOLDER PRIMARY-SECTORS SECONDARY-SECTORS WRITE-UNIT works|broken   (the last is the self-test)
+ *     board FOLDER PRIMARY-SECTORS SECONDARY-SECTORS WRITE-UNIT BROKEN-PART   (or the word nothing)
  *
  * Every line on standard output is something the device did; the process ends with status 0 when the power goes.
  */
@@ -13,10 +13,14 @@
 
 int application_main(void);
 extern const struct shell_static_entry shell_root_updraft;
-static bool self_test_passes = true;
+static const char *broken_part;
+
+bool board_broken(const char *part) {
+    return strcmp(broken_part, part) == 0;
+}
 
 bool updraft_self_test(void) {
-    return self_test_passes;
+    return !board_broken("self-test");
 }
 
 void board_off(const char *why) {
@@ -25,7 +29,7 @@ void board_off(const char *why) {
     exit(0);
 }
 
-static void download(const char *path, size_t announced, bool cut_short) {
+static void download(const char *path, size_t announced, enum delivery delivery) {
     static uint8_t package[1u << 20];
     FILE *file = fopen(path, "rb");
     size_t length = file == NULL ? 0 : fread(package, 1, sizeof(package), file);
@@ -33,7 +37,7 @@ static void download(const char *path, size_t announced, bool cut_short) {
         board_off("no package");
     }
     fclose(file);
-    engine_download(package, length, announced, cut_short);
+    engine_download(package, length, announced, delivery);
 }
 
 static void shell(char *line) {
@@ -63,11 +67,13 @@ static void obey(char *line) {
     } else if (strcmp(line, "network error") == 0) {
         engine_network_error();
     } else if (sscanf(line, "download %599s announced %u", word, &number) == 2) {
-        download(word, number, false);
+        download(word, number, WHOLE);
     } else if (sscanf(line, "lose %599s", word) == 1) {
-        download(word, 0, true);
+        download(word, 0, CUT_SHORT);
+    } else if (sscanf(line, "skip %599s", word) == 1) {
+        download(word, 0, GAP);
     } else if (sscanf(line, "download %599s", word) == 1) {
-        download(word, 0, false);
+        download(word, 0, WHOLE);
     } else if (strcmp(line, "execute") == 0) {
         engine_execute();
     } else if (strcmp(line, "cancel") == 0) {
@@ -87,9 +93,9 @@ int main(int count, char **words) {
     if (count != 6) {
         return 64;
     }
+    broken_part = words[5];
     flash_load(words[1], (unsigned)atoi(words[2]), (unsigned)atoi(words[3]), (unsigned)atoi(words[4]));
     settings_use(words[1]);
-    self_test_passes = strcmp(words[5], "broken") != 0;
     application_main();
     while (fgets(line, sizeof(line), stdin) != NULL) {
         line[strcspn(line, "\n")] = '\0';
