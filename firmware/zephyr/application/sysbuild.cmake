@@ -3,8 +3,12 @@ if("${SB_CONFIG_BOOT_SIGNATURE_KEY_FILE}" STREQUAL "")
   message(FATAL_ERROR "No signing key. Make one (imgtool keygen -t ecdsa-p256) and give it as "
                       "-DSB_CONFIG_BOOT_SIGNATURE_KEY_FILE='\"/where/you/keep/it.pem\"'.")
 endif()
-if("${SB_CONFIG_BOOT_SIGNATURE_KEY_FILE}" MATCHES "/root-(ec|ed|rsa)[^/]*\\.pem$")
+if("${SB_CONFIG_BOOT_SIGNATURE_KEY_FILE}" MATCHES "(^|/)root-(ec|ed|rsa)[^/]*\\.pem$")
   message(FATAL_ERROR "${SB_CONFIG_BOOT_SIGNATURE_KEY_FILE} is MCUboot's published test key: anybody can sign with it.")
+endif()
+# Where a relative path leads nowhere else, MCUboot takes it from its own folder, where its test keys are.
+if(NOT IS_ABSOLUTE "${SB_CONFIG_BOOT_SIGNATURE_KEY_FILE}")
+  message(FATAL_ERROR "${SB_CONFIG_BOOT_SIGNATURE_KEY_FILE}: give the key by its absolute path.")
 endif()
 
 # Zephyr 4.4 gives BOARD_QUALIFIERS without the slash before it.

@@ -356,11 +356,10 @@ void engine_download(const uint8_t *package, size_t length, size_t announced, en
     for (size_t at = 0, size; at < length; at += size) {
         int answer;
         size = length - at < room ? length - at : room;
-        if (delivery == GAP && at == room) {
-            continue;
-        }
         memcpy(buffer, package + at, size);
-        answer = on_block(0, 0, 0, buffer, (uint16_t)size, delivery != CUT_SHORT && at + size == length, announced, at);
+        answer = delivery == GAP && at == room ? 0
+                                               : on_block(0, 0, 0, buffer, (uint16_t)size,
+                                                          delivery != CUT_SHORT && at + size == length, announced, at);
         if (answer < 0) {
             set_result(result_of(answer));
             return;
