@@ -8,7 +8,17 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from update_manager.domain import deliveries
-from update_manager.domain.deltas import REFUSAL_TEXTS, Forecast, Image, Limits, Refusal, Share, forecast, refusal
+from update_manager.domain.deltas import (
+    REFUSAL_TEXTS,
+    Forecast,
+    Image,
+    Limits,
+    Refusal,
+    Share,
+    due_again,
+    forecast,
+    refusal,
+)
 
 LIMITS = Limits(threshold_percent=50, max_per_release=20, max_image_bytes=1000)
 BASE = Image("aa", 900, "key", 0, frozenset({1}))
@@ -43,6 +53,25 @@ def test_every_refusal_is_said_in_words() -> None:
 @pytest.mark.parametrize(("size", "percent", "worth"), [(500, 50, True), (501, 50, False), (0, 0, True), (1, 0, False)])
 def test_a_delta_is_worth_it_up_to_the_threshold(size: int, percent: int, worth: bool) -> None:
     assert Limits(threshold_percent=percent).worth(size, 1000) == worth
+
+
+@pytest.mark.parametrize(
+    ("status", "size", "rested", "again"),
+    [
+        ("wanted", None, True, False),
+        ("ready", 400, True, False),
+        ("failed", None, False, False),
+        ("failed", None, True, True),
+        ("refused", None, False, False),
+        ("refused", None, True, True),
+        ("refused", 501, True, False),  # too large then, and as large today
+        ("refused", 500, False, True),  # the threshold was raised
+    ],
+)
+def test_what_came_to_nothing_is_made_anew_when_that_may_help(
+    status: str, size: int | None, rested: bool, again: bool
+) -> None:
+    assert due_again(status, size, 1000, rested, LIMITS) == again
 
 
 def test_a_forecast_plans_what_is_ready_and_the_full_image_for_the_rest() -> None:
@@ -109,8 +138,12 @@ def test_reports_in_any_order_add_up_to_the_same(order: list[dict[str, Any]]) ->
     assert (download["bytesOnAir"], download["deltaBytesOnAir"], download["percent"]) == (1220, 180, 100)
 
 
+# A few texts, not all of Unicode: making that list takes seconds on a busy machine, and only digits could matter.
+ODD_TEXTS = st.text("7-. x\N{ARABIC-INDIC DIGIT SEVEN}", max_size=5)
+
+
 @given(
-    st.dictionaries(st.sampled_from([*deliveries.NUMBERS, "sha256"]), st.one_of(st.none(), st.integers(), st.text()))
+    st.dictionaries(st.sampled_from([*deliveries.NUMBERS, "sha256"]), st.one_of(st.none(), st.integers(), ODD_TEXTS))
 )
 def test_any_report_is_taken_without_falling(told: dict[str, Any]) -> None:
     delivery = deliveries.offered(None, DELTA)

@@ -3,6 +3,7 @@
 import asyncio
 import hashlib
 import json
+import shutil
 from collections.abc import Callable
 from dataclasses import replace
 from datetime import timedelta
@@ -175,6 +176,7 @@ async def test_strangers_and_other_devices_get_no_delta(
 
 
 async def test_a_delta_that_is_not_worth_it_is_refused_with_its_size_and_offered_when_the_threshold_rises(
+    app: FastAPI,
     gateway: httpx.AsyncClient,
     database: Database,
     store: ArtifactStore,
@@ -190,10 +192,13 @@ async def test_a_delta_that_is_not_worth_it_is_refused_with_its_size_and_offered
     [row] = await made(database)
     assert (row.status, row.reason) == ("refused", "over_threshold") and row.size is not None and row.sha256 is None
     assert stored_files() == before, "its bytes are not kept"
-    assert (await gateway.get(link, params=question)).status_code == 404
+    app.state.parts.settings = app.state.parts.settings.model_copy(update={"delta_threshold_percent": 1})
     async with database.write() as session:
         await session.execute(text("UPDATE delta SET judged_at = judged_at - interval '11 minutes'"))
-    assert (await gateway.get(link, params=question)).status_code == 202, "what was refused is judged anew later"
+    assert (await gateway.get(link, params=question)).status_code == 404, "the same images would give the same delta"
+    assert await build_all(database, store, limits) == 0
+    app.state.parts.settings = app.state.parts.settings.model_copy(update={"delta_threshold_percent": 50})
+    assert (await gateway.get(link, params=question)).status_code == 202
     await build_all(database, store, limits)
     assert (await gateway.get(link, params=question)).status_code == 200
 
@@ -211,6 +216,7 @@ async def test_images_of_different_keys_make_no_pair(
     operator: httpx.AsyncClient,
     gateway: httpx.AsyncClient,
     database: Database,
+    release: int,
     link: str,
     foreign_key: SigningKey,
 ) -> None:
@@ -218,8 +224,10 @@ async def test_images_of_different_keys_make_no_pair(
     strange = sign(OLD, "0.9.0", foreign_key)
     await publish(operator, strange, "pump")
     assert (await gateway.get(link, params={"from": hash_of(strange)})).status_code == 404
-    [row] = await made(database)
-    assert (row.status, row.reason) == ("refused", "other_key")
+    assert await made(database) == [], "what a rule forbids takes no place"
+    await runs(database, hash_of(strange))
+    [shown] = ok(await operator.get(f"/rest/v1/distributionsets/{release}/deltas"))["content"]
+    assert (shown["status"], shown["reason"], shown["targets"]) == ("refused", "other_key", 1)
 
 
 async def test_a_delta_that_cannot_be_made_is_a_failure_with_its_reason_and_blocks_nobody(
@@ -237,8 +245,88 @@ async def test_a_delta_that_cannot_be_made_is_a_failure_with_its_reason_and_bloc
     assert await delta_builds.build_one(database, store, limits, SECONDS)
     late, spoilt = await made(database)
     assert (late.status, late.reason) == ("failed", "it took longer than 0.001 s")
-    assert spoilt.status == "failed" and spoilt.reason is not None and "FileNotFoundError" in spoilt.reason
+    missing = "the bytes of an image are missing from the artifact store"
+    assert (spoilt.status, spoilt.reason) == ("failed", missing)
     assert (await gateway.get(link, params={"from": hash_of(versions[0])})).status_code == 202, "mask 3 is another pair"
+
+
+async def test_a_delta_that_cannot_be_stored_rests_and_the_next_one_is_made(
+    gateway: httpx.AsyncClient,
+    database: Database,
+    store: ArtifactStore,
+    limits: Limits,
+    link: str,
+    versions: tuple[bytes, bytes],
+) -> None:
+    for formats in (1, 2):
+        await gateway.get(link, params={"from": hash_of(versions[0]), "formats": formats})
+    incoming = store.path("ab").parents[1] / "incoming"
+    shutil.rmtree(incoming)
+    incoming.touch()  # nothing can be written into it, by root neither
+    assert await delta_builds.build_one(database, store, limits, SECONDS)
+    incoming.unlink()
+    assert await delta_builds.build_one(database, store, limits, SECONDS)
+    assert [row.status for row in await made(database)] == ["failed", "ready"]
+    again = await gateway.get(link, params={"from": hash_of(versions[0]), "formats": 1})
+    assert again.status_code == 404 and await build_all(database, store, limits) == 0, "it rests"
+    async with database.write() as session:
+        await session.execute(text("UPDATE delta SET judged_at = judged_at - interval '11 minutes'"))
+    again = await gateway.get(link, params={"from": hash_of(versions[0]), "formats": 1})
+    assert again.status_code == 202 and await build_all(database, store, limits) == 1
+
+
+async def test_a_failure_is_told_without_the_paths_of_the_server(
+    gateway: httpx.AsyncClient,
+    database: Database,
+    store: ArtifactStore,
+    limits: Limits,
+    link: str,
+    versions: tuple[bytes, bytes],
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    await gateway.get(link, params={"from": hash_of(versions[0])})
+    folder = store.path(hash_of(versions[0]))
+    folder.write_bytes(b"no image")
+    await build_all(database, store, limits)
+    [row] = await made(database)
+    assert row.status == "failed" and row.reason is not None and "/" not in row.reason and "Error" not in row.reason
+    assert "DecodeError" in caplog.text
+
+
+async def test_a_delta_of_bytes_that_changed_in_the_store_is_not_offered(
+    gateway: httpx.AsyncClient,
+    database: Database,
+    store: ArtifactStore,
+    limits: Limits,
+    link: str,
+    signing_key: SigningKey,
+    versions: tuple[bytes, bytes],
+) -> None:
+    await gateway.get(link, params={"from": hash_of(versions[0])})
+    store.path(hash_of(versions[0])).write_bytes(sign(OLD, "1.0.1", signing_key))
+    await build_all(database, store, limits)
+    [row] = await made(database)
+    assert (row.status, row.reason) == ("failed", "the stored images are not what their rows say")
+
+
+async def test_a_delta_whose_bytes_were_lost_is_made_once_more(
+    gateway: httpx.AsyncClient,
+    database: Database,
+    store: ArtifactStore,
+    limits: Limits,
+    link: str,
+    versions: tuple[bytes, bytes],
+) -> None:
+    question = {"from": hash_of(versions[0])}
+    await gateway.get(link, params=question)
+    await build_all(database, store, limits)
+    [row] = await made(database)
+    assert row.sha256 is not None
+    store.path(row.sha256).unlink()
+    assert (await gateway.get(link, params=question)).status_code == 202
+    assert await build_all(database, store, limits) == 1
+    found = ok(await gateway.get(link, params=question), 200)
+    assert (await gateway.get(found["_links"]["download-http"]["href"])).status_code == 200
 
 
 async def test_two_builders_never_make_one_pair_at_once_and_a_killed_one_leaves_it_to_the_next(
@@ -356,8 +444,8 @@ async def test_a_rollout_asks_for_what_its_population_really_runs_and_shows_what
     before = ok(await operator.post("/rest/v1/rollouts/preview", json=body))
     assert before["forecast"] == {
         "byDelta": 0,
-        "byFull": 3,
-        "unknown": 1,
+        "byFull": 2,
+        "unknown": 2,
         "bytesFull": 4 * len(new),
         "bytesPlanned": 4 * len(new),
     }
@@ -368,7 +456,7 @@ async def test_a_rollout_asks_for_what_its_population_really_runs_and_shows_what
     assert row.size is not None
     shown = ok(await operator.post("/rest/v1/rollouts/preview", json=body))
     planned = 3 * len(new) + row.size
-    assert shown["forecast"] == {**before["forecast"], "byDelta": 1, "byFull": 2, "bytesPlanned": planned}
+    assert shown["forecast"] == {**before["forecast"], "byDelta": 1, "unknown": 1, "bytesPlanned": planned}
     assert shown["bytesOnAir"] == planned
     await step_all(database)
     await runs(database, hash_of(old), 2, "silent")
@@ -391,8 +479,9 @@ async def test_a_release_keeps_a_bounded_number_of_pairs(
     gateway: httpx.AsyncClient,
     app: FastAPI,
     database: Database,
+    store: ArtifactStore,
+    limits: Limits,
     link: str,
-    signing_key: SigningKey,
     versions: tuple[bytes, bytes],
 ) -> None:
     parts = app.state.parts
@@ -402,6 +491,9 @@ async def test_a_release_keeps_a_bounded_number_of_pairs(
         asked = await gateway.get(link, params={"from": hash_of(versions[0]), "formats": formats})
         answers.append(asked.status_code)
     assert answers == [202, 202, 404] and len(await made(database)) == 2
+    await build_all(database, store, replace(limits, threshold_percent=1))
+    third = await gateway.get(link, params={"from": hash_of(versions[0]), "formats": 3})
+    assert third.status_code == 202, "what came to nothing takes no delta's place"
 
 
 async def test_a_rollout_shows_what_was_sent_and_what_deltas_saved(

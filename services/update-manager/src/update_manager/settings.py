@@ -46,7 +46,7 @@ class UpdateManagerSettings(BaseSettings):
         50, ge=0, le=100, description="Largest delta that is offered, percent of the full image; 0: no deltas"
     )
     max_deltas_per_release: int = Field(
-        20, ge=1, le=1000, description="Pairs of images kept for one release, counting those that were refused"
+        20, ge=1, le=1000, description="Deltas kept for one release, counting those being made"
     )
     delta_unused_days: int = Field(30, ge=1, description="How long a delta nobody asks for is kept, days")
     max_delta_image_bytes: int = Field(

@@ -5,6 +5,7 @@ the milliseconds it computed, then the delta. What it made was applied once befo
 """
 
 import asyncio
+import logging
 import os
 import sys
 import time
@@ -15,12 +16,14 @@ from typing import Final
 from firmware_delta import Compression, Header, apply, decode_header
 from mcuboot_image import parse
 
+logger = logging.getLogger(__name__)
+
 NICE: Final = 10
 MAX_ERROR: Final = 300
 
 
 class CannotMakeDelta(Exception):
-    """Making it failed; the text says how."""
+    """Making it failed; the text says how, to an operator who sees no paths of this machine."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,7 +59,8 @@ async def make(base: Path, target: Path, formats: int, timeout_seconds: float) -
             await child.wait()
     if child.returncode:
         last = (err.decode(errors="replace").strip().splitlines() or ["no word"])[-1]
-        raise CannotMakeDelta(f"exit code {child.returncode}: {last[:MAX_ERROR]}")
+        logger.warning("the process that makes a delta ended with %d: %s", child.returncode, last[:MAX_ERROR])
+        raise CannotMakeDelta(f"the process that makes it ended with {child.returncode}; the worker's log says why")
     line, _, data = out.partition(b"\n")
     return Made(data, decode_header(data), int(line))
 

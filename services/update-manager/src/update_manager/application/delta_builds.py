@@ -12,6 +12,7 @@ from datetime import timedelta
 from typing import Final
 
 from sqlalchemy import delete, func, or_, select
+from sqlalchemy.exc import SQLAlchemyError
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from mcuboot_image import DecodeError
@@ -48,24 +49,43 @@ async def build_one(database: Database, store: ArtifactStore, limits: Limits, ti
         )
         if row is None:
             return False
-        outcome = await _made(session, store, row, limits, timeout_seconds)
+        outcome = await _outcome(session, store, row, limits, timeout_seconds)
         row.status, row.reason, row.judged_at = outcome.status, outcome.reason, func.now()
+        row.size = None
         if outcome.made is not None:
             row.size, row.format = len(outcome.made.data), outcome.made.header.compression
             row.creation_milliseconds = outcome.made.milliseconds
-        if outcome.made is not None and outcome.status == DeltaStatus.READY:
-            incoming = store.begin()
-            try:
-                incoming.write(outcome.made.data)
-                received = incoming.finish()
-            except BaseException:
-                incoming.abandon()
-                raise
-            row.sha256 = received.sha256
-            await artifacts.keep(session, store, received)
         said = {"delta": row.id, "status": str(row.status), "reason": row.reason, "size": row.size}
         logger.info("delta of %s to %s", row.from_sha256[:12], row.to_sha256[:12], extra=said)
     return True
+
+
+async def _outcome(
+    session: AsyncSession, store: ArtifactStore, row: Delta, limits: Limits, timeout_seconds: float
+) -> _Outcome:
+    try:
+        outcome = await _made(session, store, row, limits, timeout_seconds)
+        if outcome.made is not None and outcome.status == DeltaStatus.READY:
+            row.sha256 = await _keep(session, store, outcome.made.data)
+    except SQLAlchemyError:
+        raise
+    except Exception:
+        # Whatever it was, it must not keep the pairs behind this one waiting.
+        logger.exception("delta of %s to %s stumbled", row.from_sha256[:12], row.to_sha256[:12])
+        return _Outcome(DeltaStatus.FAILED, "it could not be made or stored; the worker's log says why")
+    return outcome
+
+
+async def _keep(session: AsyncSession, store: ArtifactStore, data: bytes) -> str:
+    incoming = store.begin()
+    try:
+        incoming.write(data)
+        received = incoming.finish()
+    except BaseException:
+        incoming.abandon()
+        raise
+    await artifacts.keep(session, store, received)
+    return received.sha256
 
 
 async def _made(
@@ -78,6 +98,8 @@ async def _made(
     if (why := refusal(known.get(row.from_sha256), wanted, limits)) is not None:
         return _Outcome(DeltaStatus.REFUSED, why)
     paths = [store.path(await _file_of(session, row.tenant_id, one)) for one in (row.from_sha256, row.to_sha256)]
+    if not all(path.is_file() for path in paths):
+        return _Outcome(DeltaStatus.FAILED, "the bytes of an image are missing from the artifact store")
     try:
         made = await delta_process.make(paths[0], paths[1], row.formats, timeout_seconds)
     except delta_process.CannotMakeDelta as error:

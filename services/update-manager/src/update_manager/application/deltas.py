@@ -4,15 +4,16 @@ Who asks never waits for a builder: rows are added without touching those that a
 never written down: its hash comes from a device, which could name a new one each time.
 """
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import timedelta
-from typing import Final
+from typing import Any, Final
 
-from sqlalchemy import ColumnElement, func, select, update
+from sqlalchemy import ColumnElement, func, select, tuple_, update
 from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.ext.asyncio import AsyncSession
 
+from update_manager.adapters.artifact_store import ArtifactStore
 from update_manager.adapters.db.tables import (
     Artifact,
     Delta,
@@ -32,12 +33,13 @@ from update_manager.domain.deltas import (
     Limits,
     Refusal,
     Share,
+    due_again,
     forecast,
     refusal,
 )
 from update_manager.settings import UpdateManagerSettings
 
-# What was refused or failed is tried again when somebody asks so much later: its reason may have gone.
+# What failed is tried again when somebody asks so much later: its reason may have gone.
 JUDGED_ANEW_AFTER: Final = timedelta(minutes=10)
 # Devices name what they run, and each could name something else: so many are looked at, the most frequent first.
 MAX_BASES: Final = 500
@@ -91,44 +93,75 @@ async def shares(session: AsyncSession, *conditions: ColumnElement[bool]) -> lis
 
 async def want_for(session: AsyncSession, wanted: Artifact | None, population: Sequence[Share], limits: Limits) -> None:
     """Ask for the deltas a population can use; what it runs most comes first."""
-    if wanted is None or not limits.on:
-        return
+    if wanted is not None and limits.on:
+        await _want(session, wanted, _usable_by(population), limits)
+
+
+def _usable_by(population: Sequence[Share]) -> list[tuple[str, int]]:
     asked = [(share.image_sha256, share.formats) for share in population if share.image_sha256 and share.formats]
-    await _want(session, wanted, asked[:MAX_BASES], limits)
+    return asked[:MAX_BASES]
 
 
 async def _want(session: AsyncSession, wanted: Artifact, pairs: list[tuple[str, int]], limits: Limits) -> None:
-    to = wanted.image_sha256
-    assert to is not None
-    known = await images(session, wanted.tenant_id, {base for base, _ in pairs} | {to})
-    mine = (Delta.tenant_id == wanted.tenant_id, Delta.to_sha256 == to)
-    there = await session.execute(select(Delta.from_sha256, Delta.formats).where(*mine))
-    taken = {(base, formats) for base, formats in there}
-    fresh = [pair for pair in pairs if pair[0] in known and pair[0] != to and pair not in taken]
-    rows = []
+    standing = await _standing(session, wanted)
+    due = await _due(session, wanted, pairs, standing, limits)
+    # A pair that came to nothing takes no delta's place.
+    held = sum(row.status in (DeltaStatus.WANTED, DeltaStatus.READY) for row in standing.values())
     # In one order, so that two who ask at once cannot wait for each other.
-    for base, formats in sorted(fresh[: max(0, limits.max_per_release - len(taken))]):
-        why = refusal(known[base], known[to], limits)
-        status = DeltaStatus.WANTED if why is None else DeltaStatus.REFUSED
-        pair = {"tenant_id": wanted.tenant_id, "to_sha256": to, "from_sha256": base, "formats": formats}
-        rows.append({**pair, "status": status, "reason": why, "full_size": wanted.size})
-    if rows:
-        await session.execute(insert(Delta).values(rows).on_conflict_do_nothing())
-    old = select(Delta.id).where(
-        *mine,
-        Delta.from_sha256.in_({base for base, _ in pairs}),
+    chosen = sorted(due[: max(0, limits.max_per_release - held)])
+    if not chosen:
+        return
+    common = {"tenant_id": wanted.tenant_id, "to_sha256": wanted.image_sha256, "full_size": wanted.size}
+    rows = [
+        {**common, "from_sha256": base, "formats": formats, "status": DeltaStatus.WANTED} for base, formats in chosen
+    ]
+    await session.execute(insert(Delta).values(rows).on_conflict_do_nothing())
+    again = select(Delta.id).where(
+        Delta.tenant_id == wanted.tenant_id,
+        Delta.to_sha256 == wanted.image_sha256,
+        tuple_(Delta.from_sha256, Delta.formats).in_(chosen),
         Delta.status.in_((DeltaStatus.REFUSED, DeltaStatus.FAILED)),
-        Delta.judged_at < func.now() - JUDGED_ANEW_AFTER,
     )
     await session.execute(
         update(Delta)
-        .where(Delta.id.in_(old.with_for_update(skip_locked=True)))
+        .where(Delta.id.in_(again.with_for_update(skip_locked=True)))
         .values(status=DeltaStatus.WANTED)
         .execution_options(synchronize_session=False)
     )
 
 
-async def ask(session: AsyncSession, wanted: Artifact, base: str, formats: int, limits: Limits) -> Delta | None:
+async def _standing(session: AsyncSession, wanted: Artifact) -> dict[tuple[str, int], Any]:
+    """What became of each pair asked for so far: its status and sizes, and whether it was judged long ago."""
+    rested = Delta.judged_at < func.now() - JUDGED_ANEW_AFTER
+    rows = await session.execute(
+        select(
+            Delta.from_sha256, Delta.formats, Delta.status, Delta.size, Delta.full_size, rested.label("rested")
+        ).where(Delta.tenant_id == wanted.tenant_id, Delta.to_sha256 == wanted.image_sha256)
+    )
+    return {(row.from_sha256, row.formats): row for row in rows}
+
+
+async def _due(
+    session: AsyncSession,
+    wanted: Artifact,
+    pairs: list[tuple[str, int]],
+    standing: Mapping[tuple[str, int], Any],
+    limits: Limits,
+) -> list[tuple[str, int]]:
+    """Those of the pairs that are made when somebody asks: no rule forbids it, and nothing that came of it before."""
+    assert wanted.image_sha256 is not None
+    known = await images(session, wanted.tenant_id, {base for base, _ in pairs} | {wanted.image_sha256})
+    return [
+        pair
+        for pair in pairs
+        if refusal(known.get(pair[0]), known[wanted.image_sha256], limits) is None
+        and ((row := standing.get(pair)) is None or due_again(row.status, row.size, row.full_size, row.rested, limits))
+    ]
+
+
+async def ask(
+    session: AsyncSession, store: ArtifactStore, wanted: Artifact, base: str, formats: int, limits: Limits
+) -> Delta | None:
     """The delta a device with `base` can use, ready or still wanted; None when there is none worth it."""
     formats &= KNOWN_FORMATS
     if wanted.image_sha256 is None or not limits.on or not formats:
@@ -141,6 +174,9 @@ async def ask(session: AsyncSession, wanted: Artifact, base: str, formats: int, 
         return found
     if found.size is None or not limits.worth(found.size, found.full_size):
         return None  # the threshold was lowered since
+    if found.sha256 is None or not store.path(found.sha256).is_file():
+        found.status = DeltaStatus.WANTED  # its bytes were lost: it is made once more
+        return found
     await session.execute(
         update(Delta)
         .where(Delta.id == found.id)
@@ -163,32 +199,29 @@ async def _usable(session: AsyncSession, wanted: Artifact, base: str, formats: i
     return found
 
 
-async def sizes_of(session: AsyncSession, wanted: Artifact, limits: Limits) -> dict[tuple[str, int], int | None]:
-    """Of the deltas to an image that are ready or wanted: their size, None while it is not known."""
-    rows = await session.scalars(
-        select(Delta).where(
-            Delta.tenant_id == wanted.tenant_id,
-            Delta.to_sha256 == wanted.image_sha256,
-            Delta.status.in_((DeltaStatus.WANTED, DeltaStatus.READY)),
-        )
-    )
-    if not limits.on:
-        return {}
-    return {
-        (row.from_sha256, row.formats): row.size if row.status == DeltaStatus.READY else None
-        for row in rows
-        if row.status == DeltaStatus.WANTED or limits.worth(row.size or 0, row.full_size)
-    }
-
-
 async def forecast_of(
     session: AsyncSession, set_id: int, full_size: int, limits: Limits, *conditions: ColumnElement[bool]
 ) -> Forecast:
     """What the targets under these conditions will be sent of a set; `full_size` in bytes is all of it."""
     image = await image_of_set(session, set_id)
-    sizes = await sizes_of(session, image, limits) if image is not None else {}
-    wanted = None if image is None else image.image_sha256
-    return forecast(await shares(session, *conditions), sizes, full_size, wanted)
+    population = await shares(session, *conditions)
+    if image is None:
+        return forecast(population, {}, full_size, None)
+    sizes = await _sizes(session, image, _usable_by(population), limits) if limits.on else {}
+    return forecast(population, sizes, full_size, image.image_sha256)
+
+
+async def _sizes(
+    session: AsyncSession, wanted: Artifact, pairs: list[tuple[str, int]], limits: Limits
+) -> dict[tuple[str, int], int | None]:
+    standing = await _standing(session, wanted)
+    sizes: dict[tuple[str, int], int | None] = dict.fromkeys(await _due(session, wanted, pairs, standing, limits))
+    for pair, row in standing.items():
+        if row.status == DeltaStatus.WANTED:
+            sizes[pair] = None
+        elif row.status == DeltaStatus.READY and limits.worth(row.size or 0, row.full_size):
+            sizes[pair] = row.size
+    return sizes
 
 
 def forecast_shape(planned: Forecast) -> dict[str, int]:

@@ -1,12 +1,15 @@
 """Deltas: for which pairs of images one may be made, when it is worth its bytes, and what a population saves by them.
 
 A delta leads from the image a device really runs (`image_sha256`: SHA-256 over the MCUboot image without padding, what
-a device reports as /26250/0/0) to the image of a release. It goes through four states:
+a device reports as /26250/0/0) to the image of a release. What a rule forbids is never asked
+for; the rest goes through four states:
 
     wanted -> ready     built, verified, under the threshold: offered
-           -> refused   it may not be made, or is not worth it; the reason is kept
+           -> refused   it is not worth it, or a setting forbids it since; the reason is kept
            -> failed    making it went wrong; the reason is kept
-    refused, failed -> wanted   asked for again a while later: a base was uploaded, a setting was changed
+    ready   -> wanted    its bytes are gone
+    refused -> wanted    the threshold was raised above its size
+    failed  -> wanted    asked for again a while later
 
 Who has no ready delta gets the full image: nothing here can keep a device from its update.
 """
@@ -105,6 +108,14 @@ def refusal(base: Image | None, wanted: Image, limits: Limits) -> Refusal | None
     return next((reason for reason, applies in _RULES if applies(base, wanted, limits)), None)
 
 
+def due_again(status: str, size: int | None, full_size: int, rested: bool, limits: Limits) -> bool:
+    """Whether a pair that was judged is made anew when somebody asks. The same images give the same delta: one that was
+    too large (`size` in bytes is known) waits for a higher threshold; anything else may have been bad luck."""
+    if status not in (DeltaStatus.REFUSED, DeltaStatus.FAILED):
+        return False
+    return rested if size is None else limits.worth(size, full_size)
+
+
 @dataclass(frozen=True, slots=True)
 class Share:
     """How many targets of a population report one image and one set of formats; `image_sha256` None: unknown."""
@@ -117,7 +128,7 @@ class Share:
 @dataclass(frozen=True, slots=True)
 class Forecast:
     """Targets by what they will be sent, and bytes on air (without headers and repeats) if all get the full image,
-    and as planned. `unknown`: it is not known what they run, or their delta is not built yet; planned as full."""
+    and as planned. `unknown`: it is not known what they run, or how large their delta will be; planned as full."""
 
     by_delta: int
     by_full: int
@@ -129,8 +140,8 @@ class Forecast:
 def forecast(
     population: Iterable[Share], sizes: dict[tuple[str, int], int | None], full_size: int, wanted_sha256: str | None
 ) -> Forecast:
-    """What a population will be sent. `sizes`: delta size by base and formats, None while it is being built; a pair
-    that is not in it gets no delta. Who runs `wanted_sha256` already is left out."""
+    """What a population will be sent. `sizes`: delta size by base and formats, None until it is built; a pair that
+    is not in it gets no delta. Who runs `wanted_sha256` already is left out."""
     by_delta = by_full = unknown = planned = 0
     for share in population:
         pair = (share.image_sha256 or "", share.formats & KNOWN_FORMATS)

@@ -290,7 +290,8 @@ async def find_delta(
         if sha256(base) is None:
             raise ConstraintViolation("from is the SHA-256 of the image that runs, 64 digits in lower-case hex")
         artifact = await _artifact(session, target, module_id, filename)
-        found = await deltas.ask(session, artifact, base, formats, deltas.limits_of(parts.settings))
+        limits = deltas.limits_of(parts.settings)
+        found = await deltas.ask(session, parts.store, artifact, base, formats, limits)
     if found is None:
         raise NotFound("there is no delta from that image that is worth it; take the artifact itself")
     if found.status == DeltaStatus.WANTED:
