@@ -7,6 +7,9 @@ from typing import Any
 import yaml
 from engine import ROOT, SERVICES, Engine
 
+from lwm2m_gateway.settings import GatewaySettings
+from update_manager.settings import UpdateManagerSettings
+
 SECRETS = ("POSTGRES_PASSWORD", "REDIS_PASSWORD", "GATEWAY_TOKEN", "OPERATOR_PASSWORD")
 ADVICE = "run python3 deploy/compose/make_env.py first, it makes .env"
 FILE = ROOT / "docker-compose.yml"
@@ -40,6 +43,28 @@ def test_starting_without_env_says_what_to_do(engine: Engine, tmp_path: Path) ->
     assert done.returncode != 0
     said = (done.stdout + done.stderr).decode()
     assert ADVICE in said and "_PASSWORD" in said
+
+
+def test_who_makes_deltas_and_who_serves_them_share_the_artifacts() -> None:
+    services = _services()
+    for name in ("api", "worker"):
+        described = services[name]
+        folder = described["environment"]["UPDATE_MANAGER_ARTIFACT_DIRECTORY"]
+        assert f"artifacts:{folder}" in described.get("volumes", ()), name
+
+
+def test_every_setting_of_deltas_can_be_made_in_env() -> None:
+    services = _services()
+    for name, settings in (
+        ("api", UpdateManagerSettings),
+        ("worker", UpdateManagerSettings),
+        ("lwm2m-gateway", GatewaySettings),
+    ):
+        prefix = settings.model_config["env_prefix"]
+        known = {f"{prefix}{field}".upper() for field in settings.model_fields if "delta" in field}
+        assert known and known <= set(services[name]["environment"]), name
+        # Without a value of its own: what .env says is passed on.
+        assert {services[name]["environment"][setting] for setting in known} == {None}, name
 
 
 def test_every_process_restarts_has_limits_and_rotates_its_log() -> None:
