@@ -44,6 +44,12 @@ def push(profile: Profile) -> str:
     return f"{large}{'; knows a transfer by its token' if profile.push_by_token else ''}"
 
 
+def resets(profile: Profile) -> str:
+    """In which States an empty URI resets."""
+    states = ", ".join(state.name.capitalize() for state in profile.empty_uri_resets)
+    return f"resets in {states}" if states else "2.04, nothing happens"
+
+
 def row_of(profile: Profile) -> dict[str, str]:
     """What a profile shows, by the head of its row."""
     model = model_of(profile, profile.objects)
@@ -76,6 +82,7 @@ def row_of(profile: Profile) -> dict[str, str]:
         "push: a large block": push(profile),
         "optional in object 5": ", ".join(map(str, profile.firmware_resources)),
         "URI outside of Idle": code(profile.busy_uri, "2.04, nothing happens"),
+        "an empty URI": resets(profile),
         "unknown scheme": f"{code(profile.bad_scheme, '2.04')}, then Result 9",
         "Update outside of Downloaded": code(profile.not_downloaded, ""),
         "after a reset it knows": MEMORIES[profile.memory],

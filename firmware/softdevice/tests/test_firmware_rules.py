@@ -23,6 +23,8 @@ URI, FTP = "coap://192.0.2.1/f/t/n", "ftp://192.0.2.1/a"
         ("anjay", DOWNLOADING, URI, False, Code.BAD_REQUEST),
         ("anjay", DOWNLOADING, "", False, None),
         ("anjay", UPDATING, "", False, Code.METHOD_NOT_ALLOWED),
+        ("zephyr", UPDATING, "", False, None),
+        ("zephyr", UPDATING, URI, False, None),
         ("anjay", IDLE, FTP, False, Code.BAD_REQUEST),
         ("zephyr", IDLE, FTP, False, None),
         ("zephyr", IDLE, "c" * 256, False, Code.BAD_REQUEST),

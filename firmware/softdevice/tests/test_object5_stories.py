@@ -9,7 +9,7 @@ from scripted_server import ScriptedServer
 from coap_wire import Block, Code, Message, decode_block, encode_block, encode_uint
 from coap_wire.options import BLOCK1, BLOCK2, OBSERVE, SIZE1
 from lwm2m import tlv
-from lwm2m.firmware import PACKAGE, PACKAGE_URI, RESULT, STATE, UPDATE
+from lwm2m.firmware import PACKAGE, RESULT, STATE, UPDATE
 from softdevice.application import Application
 from softdevice.device import Device
 from softdevice.flash import Cut
@@ -185,7 +185,7 @@ async def test_a_push_into_a_pull_and_a_pull_into_a_push_are_kept_apart(server: 
     await offer(server)
     await until(lambda: shown(device)[0] == 1)
     assert (await push_block(server, NEW, 0)).code == Code.METHOD_NOT_ALLOWED
-    await server.ask(Code.PUT, PACKAGE_URI, b"", TEXT)
+    await server.ask(Code.POST, CANCEL)
     assert (await push_block(server, NEW, 0)).code == Code.CONTINUE
     server.file_requests.clear()
     await offer(server)

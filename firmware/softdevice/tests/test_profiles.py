@@ -12,11 +12,12 @@ from hypothesis import strategies as st
 from wire import Wire
 
 from coap_wire import Code, Message, decode
-from lwm2m.firmware import STATE
+from lwm2m.firmware import PUSH_ONLY, STATE, State
 from lwm2m.registration import decode_register
 from softdevice.application import Application
 from softdevice.board import Board
 from softdevice.coap_endpoint import Transmission
+from softdevice.images import small_image
 from softdevice.ledger import Ledger
 from softdevice.management import decide
 from softdevice.options import DeviceOptions, Misbehaviour
@@ -71,6 +72,19 @@ PULLS: dict[str, bytes | None] = {
     "anjay": PATH + b"\x43q=1\x81\x06",
     "wakaama": None,
 }
+# The States, Idle to Updating, in which an empty URI resets a client. Updating is 4.05 for Anjay; else all say 2.04.
+RESETS: dict[str, tuple[bool, bool, bool, bool]] = {
+    "updraft": (False, False, True, False),
+    "zephyr": (False, False, True, False),
+    "zephyr-queue": (False, False, True, False),
+    "zephyr-old": (True, False, True, False),
+    "dm-lwm2m": (True, False, True, False),
+    "anjay": (True, True, True, False),
+    "wakaama": (False, False, False, False),
+}
+# A whole package in one datagram.
+TINY = small_image(KEY, "1.1.0", 300)
+WRITE_PACKAGE = b"\xb15\x010\x010\x11\x2a"
 
 Start = Callable[..., Application]
 
@@ -80,7 +94,9 @@ async def start(wire: Wire, tmp_path: FilePath) -> AsyncIterator[Start]:
     """Starts a client by its name, at the test's socket."""
     tasks: list[asyncio.Task[None]] = []
 
-    def begin(name: str, *vices: Misbehaviour, proxy: tuple[str, int] | None = None) -> Application:
+    def begin(
+        name: str, *vices: Misbehaviour, proxy: tuple[str, int] | None = None, reboot_seconds: float = 1.0
+    ) -> Application:
         board = Board((KEY.public,), sectors=8)
         board.provision(OLD)
         options = DeviceOptions(
@@ -92,6 +108,7 @@ async def start(wire: Wire, tmp_path: FilePath) -> AsyncIterator[Start]:
             slot_sectors=8,
             misbehaviours=frozenset(vices),
             pull_proxy=proxy,
+            reboot_seconds=reboot_seconds,
         )
         application = Application(board, Ledger(tmp_path / "device.json", "dev-1"), options, "1.0.0+7")
         tasks.append(asyncio.create_task(application.run()))
@@ -115,7 +132,7 @@ async def registered(wire: Wire, name: str) -> None:
 
 
 async def test_every_profile_has_its_bytes_here() -> None:
-    assert set(REGISTERS) == set(ANSWERS) == set(UPDATES) == set(PULLS) == set(PROFILES)
+    assert set(REGISTERS) == set(ANSWERS) == set(UPDATES) == set(PULLS) == set(RESETS) == set(PROFILES)
 
 
 @pytest.mark.parametrize("name", PROFILES)
@@ -144,6 +161,68 @@ async def test_each_client_registers_answers_updates_and_pulls_in_its_own_bytes(
     else:
         wire.send(b"\x42\x01\x12\x35to\xb15\x010\x013")
         await wire.expect(rb"\x62\x45\x12\x35to\xc2\x2d\x16\xff\xc1\x03\x00")
+
+
+async def shows(wire: Wire, resource: bytes, exchange: bytes) -> bytes:
+    """A resource of object 5, in text; `exchange` is the message id, one of two bytes that was not used yet."""
+    wire.send(b"\x42\x01" + exchange + b"re\xb15\x010\x01" + resource + b"\x60")
+    return (await wire.expect(rb"\x62\x45" + exchange + rb"re\xc0(?:\xff(.*))?"))[1] or b""
+
+
+async def bring_to(state: State, name: str, wire: Wire) -> re.Match[bytes]:
+    """Into a State (Idle: with Result 6, of a pushed package that is none); what the device said last."""
+    if state == State.DOWNLOADING and PROFILES[name].delivery != PUSH_ONLY:
+        wire.send(b"\x42\x03\x12\x01go\xb15\x010\x011\x10\xffcoap://127.0.0.1:%d/f/t/n.bin" % wire.port)
+        await wire.expect(rb"\x62\x44\x12\x01go")
+        return await wire.expect(rb"\x48\x01(..)(.{8})\xb1f\x01t.*")
+    if state == State.DOWNLOADING:
+        # Block1 0/more/256.
+        wire.send(b"\x42\x03\x12\x01go" + WRITE_PACKAGE + b"\xd1\x02\x0c\xff" + TINY[:256])
+        return await wire.expect(rb"\x62\x5f\x12\x01go\xd1\x0e\x0c")
+    wire.send(b"\x42\x03\x12\x01go" + WRITE_PACKAGE + b"\xff" + (TINY if state else b"none"))
+    pushed = await wire.expect(rb"\x62" + (b"\x44" if state else b"\xa0") + rb"\x12\x01go")
+    if state != State.UPDATING:
+        return pushed
+    wire.send(b"\x42\x02\x12\x02up\xb15\x010\x012")
+    return await wire.expect(rb"\x62\x44\x12\x02up")
+
+
+@pytest.mark.parametrize("state", State)
+@pytest.mark.parametrize("name", PROFILES)
+async def test_an_empty_uri_resets_each_client_in_some_states_and_is_ignored_in_others(
+    name: str, state: State, wire: Wire, start: Start
+) -> None:
+    start(name, reboot_seconds=60.0)
+    await registered(wire, name)
+    await bring_to(state, name, wire)
+    before = await shows(wire, b"3", b"b3"), await shows(wire, b"5", b"b5")
+    assert before == (b"%d" % state, b"0" if state else b"6")
+    wire.send(b"\x42\x03\x12\x03wr\xb15\x010\x011\x10")
+    refused = name == "anjay" and state == State.UPDATING
+    await wire.expect(rb"\x62" + (b"\x85" if refused else b"\x44") + rb"\x12\x03wr")
+    after = await shows(wire, b"3", b"a3"), await shows(wire, b"5", b"a5")
+    assert after == ((b"0", b"0") if RESETS[name][state] else before)
+    assert await shows(wire, b"1", b"a1") == b""
+
+
+async def test_zephyr_goes_on_with_its_download_after_an_empty_uri(wire: Wire, start: Start) -> None:
+    start("zephyr")
+    await registered(wire, "zephyr")
+    asked = await bring_to(State.DOWNLOADING, "zephyr", wire)
+    wire.send(b"\x42\x03\x12\x03wr\xb15\x010\x011\x10")
+    await wire.expect(rb"\x62\x44\x12\x03wr")
+    # 2.05, Block2 0/more/512: the next one is asked for.
+    wire.send(b"\x68\x45" + asked[1] + asked[2] + b"\xd1\x0a\x0d\xff" + OLD[:512])
+    await wire.expect(rb"\x48\x01..(.{8})\xb1f\x01t\x05n\.bin\xc1\x15\x50")
+
+
+async def test_zephyr_keeps_a_uri_it_does_not_follow(wire: Wire, start: Start) -> None:
+    start("zephyr")
+    await registered(wire, "zephyr")
+    await bring_to(State.DOWNLOADED, "zephyr", wire)
+    wire.send(b"\x42\x03\x12\x03wr\xb15\x010\x011\x10\xffcoap://h/a")
+    await wire.expect(rb"\x62\x44\x12\x03wr")
+    assert (await shows(wire, b"3", b"a3"), await shows(wire, b"1", b"a1")) == (b"2", b"coap://h/a")
 
 
 @pytest.mark.parametrize("name", [name for name, profile in PROFILES.items() if profile.proxy_paths])

@@ -56,7 +56,7 @@ def uri_refusal(profile: Profile, state: State, value: object, *, on_trial: bool
     if not isinstance(value, str) or len(value.encode()) > _MAX_URI_BYTES:
         return Refusal(Code.BAD_REQUEST)
     # On trial the old image in secondary is the way back: it is not given up for a download.
-    if state == State.UPDATING or (value and on_trial):
+    if (state == State.UPDATING and profile.busy_uri is not None) or (value and on_trial):
         return Refusal(Code.METHOD_NOT_ALLOWED)
     if value and state != State.IDLE:
         return None if profile.busy_uri is None else Refusal(profile.busy_uri)

@@ -132,16 +132,18 @@ class FirmwareUpdate:
         if effect.path != PACKAGE_URI:
             self._set(effect.path, effect.value)
             self.reconsider()
-        elif self._profile.delivery == PUSH_ONLY:
-            pass  # Wakaama's example takes a URI and does nothing with it.
-        elif not effect.value:
-            self._reset(Result.INITIAL)
-        elif self.state == State.IDLE:
-            self._set(PACKAGE_URI, effect.value)
+        elif self._profile.delivery != PUSH_ONLY:  # Wakaama's example takes a URI and does nothing with it.
+            self._uri_written(str(effect.value))
+
+    def _uri_written(self, uri: str) -> None:
+        # Zephyr's engine has stored it before object 5 looks at it.
+        self._set(PACKAGE_URI, uri)
+        if uri and self.state == State.IDLE:
             self._set(RESULT, int(Result.INITIAL))
             self._enter(State.DOWNLOADING)
-            self._task = asyncio.create_task(self._download(str(effect.value)))
-        # In any other state Zephyr answers 2.04 and does nothing.
+            self._task = asyncio.create_task(self._download(uri))
+        elif not uri and self.state in self._profile.empty_uri_resets:
+            self._reset(Result.INITIAL)
 
     def execute(self, path: Path) -> None:
         """Update or Cancel: the reply has been sent."""

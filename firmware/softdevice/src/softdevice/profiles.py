@@ -10,7 +10,7 @@ from enum import StrEnum
 from typing import Final
 
 from coap_wire import Code
-from lwm2m.firmware import PUSH_ONLY
+from lwm2m.firmware import PUSH_ONLY, State
 
 
 class Memory(StrEnum):
@@ -38,7 +38,7 @@ class Profile:
     takes at a time; `keeps_query` is whether the query of a Package URI is asked for. A block that is pushed and too
     large is answered 4.13 with the size it wants, or, if it `shrinks_blocks`, taken and answered with a smaller one.
     `push_by_token`: a pushed block with another token belongs to nothing. A URI outside of Idle is answered `busy_uri`;
-    None takes it and does nothing.
+    None keeps it and does nothing. An empty one resets in the States of `empty_uri_resets`, and does nothing in others.
     """
 
     name: str
@@ -72,6 +72,7 @@ class Profile:
     shrinks_blocks: bool = False
     push_by_token: bool = False
     busy_uri: int | None = None
+    empty_uri_resets: tuple[State, ...] = (State.DOWNLOADED,)
     bad_scheme: int | None = None
     not_downloaded: int = Code.METHOD_NOT_ALLOWED
     memory: Memory = Memory.NOTHING
@@ -121,6 +122,7 @@ ZEPHYR_OLD: Final = Profile(
     reads=(0, 11542, 1542, 11543),
     writes=(0, 42, 1541, 1542, 1544, 11542, 11543),
     push_by_token=True,
+    empty_uri_resets=(State.IDLE, State.DOWNLOADED),
 )
 
 PROFILES: Final[dict[str, Profile]] = {
@@ -166,6 +168,7 @@ PROFILES: Final[dict[str, Profile]] = {
             resumes=True,
             shrinks_blocks=True,
             busy_uri=Code.BAD_REQUEST,
+            empty_uri_resets=(State.IDLE, State.DOWNLOADING, State.DOWNLOADED),
             bad_scheme=Code.BAD_REQUEST,
             memory=Memory.ALL,
             manufacturer="AVSystem",
@@ -190,6 +193,7 @@ PROFILES: Final[dict[str, Profile]] = {
             asks_size=False,
             proxy_paths=False,
             shrinks_blocks=True,
+            empty_uri_resets=(),
             not_downloaded=Code.BAD_REQUEST,
             manufacturer="Open Mobile Alliance",
         ),
