@@ -55,14 +55,11 @@ class Fleet:
     def _local(self, face: str) -> str:
         return f"http://127.0.0.1:{self.settings[f'UPDRAFT_{face}_PORT']}"
 
-    def firmware(self) -> tuple[Path, Path]:
-        """Public key and new image, copied out of the `firmware` volume as an operator would."""
-        found = []
-        for name in ("test-key.pub.pem", "hci_usb-1.1.0.signed.bin"):
-            path = self.folder / name
-            path.write_bytes(self.engine.inside("devices", "cat", f"{FIRMWARE}/{name}"))
-            found.append(path)
-        return found[0], found[1]
+    def firmware(self, name: str) -> Path:
+        """A file of the `firmware` volume, copied out as an operator would."""
+        path = self.folder / name
+        path.write_bytes(self.engine.inside("devices", "cat", f"{FIRMWARE}/{name}"))
+        return path
 
     def wait_online(self) -> None:
         """Until every device is registered and shown."""

@@ -22,9 +22,8 @@ def release(fleet: Fleet) -> dict[str, Any]:
     """A product that trusts the devices' key, and real firmware for it."""
     fleet.wait_online()
     assert {one["runningVersion"] for one in fleet.flashes().values()} == {OLD_VERSION}
-    public_key, image = fleet.firmware()
-    fleet.manager.product(PRODUCT_KEY, PRODUCT_NAME, (public_key,))
-    return fleet.manager.publish(image, PRODUCT_KEY)
+    fleet.manager.product(PRODUCT_KEY, PRODUCT_NAME, (fleet.firmware("test-key.pub.pem"),))
+    return fleet.manager.publish(fleet.firmware(f"hci_usb-{NEW_VERSION}.signed.bin"), PRODUCT_KEY)
 
 
 @pytest.fixture(scope="module")
@@ -64,6 +63,23 @@ def test_the_image_was_fetched_from_upstream_once(fleet: Fleet, rollout: int, re
     size = release["artifact"]["size"]
     assert size <= statistics["upstreamBytes"] <= size * 1.1
     assert statistics["bytesOnAir"] >= size * DEVICES
+
+
+def test_a_device_goes_back_by_a_delta_that_a_worker_made(fleet: Fleet, rollout: int) -> None:
+    device = "softdevice-0001"
+    older = fleet.manager.publish(fleet.firmware(f"hci_usb-{OLD_VERSION}.signed.bin"), PRODUCT_KEY)
+    set_id = older["distributionSetId"]
+    fleet.manager.post(f"/targets/{device}/assignedDS", {"id": set_id})
+
+    def ended() -> dict[str, Any] | None:
+        newest: dict[str, Any] = fleet.manager.timeline(device)["attempts"][0]
+        return None if newest["active"] else newest
+
+    back = fleet.manager.wait(ended, 120, f"{device} to go back")
+    made = fleet.manager.get(f"/distributionsets/{set_id}/deltas")["content"]
+    assert (back["status"], back["delivery"]["kind"]) == ("finished", "delta"), (back, made)
+    assert back["delivery"]["size"] * 4 < older["artifact"]["size"]
+    assert fleet.flashes()[device]["runningVersion"] == OLD_VERSION
 
 
 def test_an_operator_signs_in_at_the_published_console(fleet: Fleet, rollout: int) -> None:
@@ -131,7 +147,7 @@ def test_a_face_that_does_not_answer_is_unhealthy(fleet: Fleet) -> None:
 
 
 def test_everything_is_still_there_after_down_and_up(fleet: Fleet, rollout: int) -> None:
-    before = _attempts(fleet)
+    before, flashes = _attempts(fleet), fleet.flashes()
     fleet.engine.compose("stop")
     # 137 is SIGKILL: nobody had to be stopped by force.
     assert [service for service in SERVICES if fleet.engine.state(service)[1] == 137] == []
@@ -140,4 +156,5 @@ def test_everything_is_still_there_after_down_and_up(fleet: Fleet, rollout: int)
     fleet.wait_online()
     assert fleet.manager.get(f"/rollouts/{rollout}")["status"] == "finished"
     assert _attempts(fleet) == before
-    assert {one["runningVersion"] for one in fleet.flashes().values()} == {NEW_VERSION}
+    versions = {name: flash["runningVersion"] for name, flash in flashes.items()}
+    assert {name: flash["runningVersion"] for name, flash in fleet.flashes().items()} == versions
