@@ -48,7 +48,8 @@ async def test_bad_file_has_its_result_and_the_old_image_stays(
 async def test_bad_uris_have_results_and_an_empty_one_resets(server: ScriptedServer, make: Make) -> None:
     make()
     await registered(server)
-    for uri, result in (("nonsense", 7), ("coap://127.0.0.1:1", 7), ("http://127.0.0.1/a", 9)):
+    names = [(f"coap://{host}/x", 7) for host in ("a" * 64, "a..b", "a\0b")]
+    for uri, result in (("nonsense", 7), ("coap://127.0.0.1:1", 7), ("http://127.0.0.1/a", 9), *names):
         assert (await server.ask(Code.PUT, PACKAGE_URI, uri.encode(), TEXT)).code == Code.CHANGED
         await asyncio.sleep(0.02)
         assert (await server.read(STATE), int(await server.read(RESULT))) == ("0", result)
@@ -90,6 +91,12 @@ async def test_empty_uri_ends_a_download_under_way(server: ScriptedServer, make:
         (Path(5, 0, 1), b"\x6e", b"[" * 1500),
         (Path(5, 0, 1), b"", b"c" * 256),
         (Path(5, 0, 1), b"\x2d\x16", b"\xc8\x01\xff"),
+        # Severity and Maximum Defer Period are integers: no 1.0, no true.
+        (Path(5, 0, 11), b"\x6e", b'[{"n":"/5/0/11","v":1.0}]'),
+        (Path(5, 0, 11), b"\x3c", b"\xf9\x3c\x00"),
+        (Path(5, 0, 11), b"\x3c", b"\xf5"),
+        (Path(5, 0, 13), b"\x6e", b'[{"n":"/5/0/13","vb":true}]'),
+        (Path(5, 0, 13), b"\x3c", b"\xf9\x3c\x00"),
     ],
 )
 async def test_hostile_writes_are_bad_requests(

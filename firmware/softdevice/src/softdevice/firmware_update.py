@@ -118,10 +118,9 @@ class FirmwareUpdate:
         if not isinstance(effect, Write):
             return None
         if effect.path == SEVERITY:
-            return None if effect.value in range(MAX_SEVERITY + 1) else Code.BAD_REQUEST
+            return _integer_refusal(effect.value, MAX_SEVERITY)
         if effect.path == MAX_DEFER_PERIOD:
-            valid = isinstance(effect.value, int) and 0 <= effect.value < 1 << 32
-            return None if valid else Code.BAD_REQUEST
+            return _integer_refusal(effect.value, (1 << 32) - 1)
         refused = uri_refusal(self._profile, self.state, effect.value, on_trial=self._on_trial)
         if refused is not None and refused.result is not None:
             self._set(RESULT, int(refused.result))
@@ -331,3 +330,8 @@ class FirmwareUpdate:
 
     def _log(self, text: str, level: int = logging.INFO) -> None:
         _LOGGER.log(level, text, extra={"endpoint": self._ledger.endpoint})
+
+
+def _integer_refusal(value: object, largest: int) -> int | None:
+    # 1.0 and true are equal to 1, and no integers.
+    return None if type(value) is int and 0 <= value <= largest else Code.BAD_REQUEST

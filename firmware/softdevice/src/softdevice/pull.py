@@ -26,7 +26,12 @@ _ATTEMPT_TIMEOUTS = 8
 
 async def resolve(host: str, port: int) -> Address:
     """IPv4 address of a host name or literal; raises OSError."""
-    found = await asyncio.get_running_loop().getaddrinfo(host, port, family=socket.AF_INET, type=socket.SOCK_DGRAM)
+    loop = asyncio.get_running_loop()
+    try:
+        found = await loop.getaddrinfo(host, port, family=socket.AF_INET, type=socket.SOCK_DGRAM)
+    except ValueError as error:
+        # No name at all: an empty label, one over 63 bytes, a zero byte.
+        raise OSError(f"{host!r} is no host name") from error
     address = found[0][4]
     return str(address[0]), int(address[1])
 
