@@ -6,7 +6,7 @@ runs thousands. A `Link` stands between it and the socket, and makes it lossy, s
 
 import asyncio
 import random
-from collections import OrderedDict
+from collections import OrderedDict, deque
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Final, cast
@@ -20,6 +20,8 @@ Address = tuple[str, int]
 # A server repeats a request for EXCHANGE_LIFETIME; a device remembers only the last few, as Zephyr does.
 _REMEMBERED_REPLIES: Final = 16
 _MAX_DATAGRAM_BYTES: Final = 2048
+# What waits while there is no socket; the oldest is lost when there is more.
+_HELD_DATAGRAMS: Final = 16
 # One for all: a generator holds 2.5 KB, and this one no state that anybody could share.
 SYSTEM_DICE: Final = random.SystemRandom()
 
@@ -84,7 +86,7 @@ class CoapEndpoint(asyncio.DatagramProtocol):
         self._transport: asyncio.DatagramTransport | None = None
         self._host = ""
         self._rebinding: asyncio.Task[None] | None = None
-        self._held: list[tuple[bytes, Address]] = []
+        self._held: deque[tuple[bytes, Address]] | None = None  # while there is no socket
         self._mid = self._dice.getrandbits(16)
         self._by_mid: dict[tuple[Address, int], _Exchange] = {}
         self._by_token: dict[tuple[Address, bytes], _Exchange] = {}
@@ -181,7 +183,8 @@ class CoapEndpoint(asyncio.DatagramProtocol):
 
     def _send(self, datagram: bytes, peer: Address) -> None:
         now = self._loop.time()
-        if self._rebinding is None and self.link.is_unbound(now):
+        if self._held is None and self.link.is_unbound(now):
+            self._held = deque(maxlen=_HELD_DATAGRAMS)
             self._rebinding = self._loop.create_task(self._rebind())
         for delay in self.link.sent(len(datagram), now):
             if delay:
@@ -190,20 +193,26 @@ class CoapEndpoint(asyncio.DatagramProtocol):
                 self._put(datagram, peer)
 
     def _put(self, datagram: bytes, peer: Address) -> None:
-        if self._rebinding is not None:
+        if self._held is not None:
             self._held.append((datagram, peer))
         elif self._transport is not None and not self._transport.is_closing():
             self._transport.sendto(datagram, peer)
 
     async def _rebind(self) -> None:
         """Another source port, as behind a NAT that has forgotten the old one."""
-        old = self._transport
-        await self.open((self._host, 0))
-        if old is not None:
-            old.close()
-        self._rebinding = None
+        if self._transport is not None:
+            # Before the new one is opened, and closed by the loop's next turn: a fleet has a file for each device.
+            self._transport.abort()
+            await asyncio.sleep(0)
+        while True:
+            try:
+                await self.open((self._host, 0))
+                break
+            except OSError:
+                self._tally.count("errors: no socket")
+                await asyncio.sleep(self.transmission.ack_timeout_seconds)
         self._tally.count("rebindings")
-        held, self._held = self._held, []
+        held, self._held = self._held or (), None
         for datagram, peer in held:
             self._put(datagram, peer)
 
