@@ -253,7 +253,8 @@ enum updraft_result updraft_package_resume(struct updraft_package *package, cons
     if (result != UPDRAFT_GOOD) {
         return result;
     }
-    /* How much of the image is out must agree with how much of the package was taken. */
+    /* How much of the image is out must agree with how much of the package was taken. The sum cannot come around: what
+     * is written is whole blocks, what waits is less than one. */
     uint32_t out = package->written + package->block_at;
     uint32_t taken = package->offset < head_bytes(package) ? 0 : package->offset;
     if (taken > 0 && package->kind == UPDRAFT_PACKAGE_DELTA) {
@@ -264,6 +265,6 @@ enum updraft_result updraft_package_resume(struct updraft_package *package, cons
         taken = package->patch.to_at;
     }
     bool fits = package->written % UPDRAFT_BLOCK_BYTES == 0 && package->block_at < UPDRAFT_BLOCK_BYTES &&
-                package->written <= slot->area.size && out <= slot->area.size && out == taken;
+                out <= slot->area.size && out == taken;
     return fits ? result : UPDRAFT_INTEGRITY;
 }

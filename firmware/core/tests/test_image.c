@@ -106,7 +106,6 @@ static void an_image_that_contradicts_itself_is_refused(void) {
         {PROTECTED + 2, 3, UPDRAFT_INTEGRITY},  /* an area smaller than its own head */
         {PROTECTED + 2, 37, UPDRAFT_INTEGRITY}, /* ends within the last value */
         {PROTECTED + 2, 31, UPDRAFT_INTEGRITY}, /* ends within the head of an entry */
-        {PROTECTED + 2, 28, UPDRAFT_INTEGRITY}, /* well formed, and not what the header says */
         {PROTECTED + 6, 11, UPDRAFT_INTEGRITY}, /* a dependency of another length */
         {PROTECTED + 22, 5, UPDRAFT_INTEGRITY}, /* a counter of another length */
         {PLAIN, 0x6908, UPDRAFT_INTEGRITY},
@@ -134,6 +133,24 @@ static void sizes_that_come_around_to_something_plausible_are_refused(void) {
     memcpy(image.data + 12, "\xe8\xff\xff\xff", 4);
     image_seal(&image);
     CHECK_EQUAL(checked(), UPDRAFT_INTEGRITY);
+}
+
+static void the_largest_sizes_still_add_up(void) {
+    struct updraft_image facts;
+    image_good(&image, 100, 0);
+    memset(image.data + 8, 0xff, 4); /* header and protected TLVs: 65535 bytes each */
+    memcpy(image.data + 12, "\x01\x00\xfe\xff", 4);
+    CHECK_EQUAL(updraft_image_header(image.data, &facts), UPDRAFT_GOOD);
+    CHECK(facts.hashed_size == UINT32_MAX);
+    image.data[12]++;
+    CHECK_EQUAL(updraft_image_header(image.data, &facts), UPDRAFT_INTEGRITY);
+}
+
+static void a_protected_area_that_is_well_formed_and_not_as_long_as_the_header_says_is_refused(void) {
+    struct updraft_image facts;
+    image_good(&image, 100, 0);
+    image.data[64 + 100 + 2] = 28; /* the vendor's entry is left out, and would be in neither area */
+    CHECK_EQUAL(parsed(&facts), UPDRAFT_INTEGRITY);
 }
 
 static void the_first_entry_of_a_type_counts(void) {
@@ -192,6 +209,8 @@ void test_image(void) {
     RUN(every_read_of_an_image_may_fail);
     RUN(an_image_that_contradicts_itself_is_refused);
     RUN(sizes_that_come_around_to_something_plausible_are_refused);
+    RUN(the_largest_sizes_still_add_up);
+    RUN(a_protected_area_that_is_well_formed_and_not_as_long_as_the_header_says_is_refused);
     RUN(the_first_entry_of_a_type_counts);
     RUN(entries_nobody_knows_are_passed_over);
     RUN(a_key_hash_of_another_size_is_left_to_the_bootloader);

@@ -169,6 +169,33 @@ static void an_image_may_fill_the_slot_to_its_last_byte_and_no_more(void) {
     model_begin(&model, 0x5a, target.size + 8 - target.size % 8, SECTOR, 8, 0xff);
     CHECK_EQUAL(brought(&target, 100), UPDRAFT_GOOD);
     CHECK(is_target_in_flash());
+    model_begin(&model, 0xff, model.slot.area.size, SECTOR, 8, 0xff);
+    CHECK_EQUAL(brought(&target, 100), UPDRAFT_GOOD);
+    CHECK_EQUAL(model.erases, 0);
+    CHECK_EQUAL(model.violations, 0);
+}
+
+static void an_image_that_is_a_byte_too_long_is_refused_by_its_header(void) {
+    const struct updraft_source running = memory_source(base.data, base.size);
+    for (uint32_t more = 0; more < 2; more++) {
+        image_begin(&target, 32, SLOT - 32 + more, 0, 0);
+        slot(0x5a);
+        updraft_package_begin(&package, &running, &model.slot);
+        CHECK_EQUAL(updraft_package_feed(&package, target.data, 32),
+                    more == 0 ? UPDRAFT_GOOD : UPDRAFT_NOT_ENOUGH_FLASH);
+        CHECK_EQUAL(model.operations, 0);
+    }
+}
+
+static void a_block_that_begins_as_erased_flash_looks_is_written_in_whole_units(void) {
+    const struct updraft_source running = memory_source(base.data, base.size);
+    image_good(&target, 500, 0);
+    memset(target.data + UPDRAFT_BLOCK_BYTES, 0xff, 9);
+    model_begin(&model, 0xff, SLOT, SECTOR, 16, 0xff);
+    updraft_package_begin(&package, &running, &model.slot);
+    CHECK_EQUAL(updraft_package_feed(&package, target.data, 2 * UPDRAFT_BLOCK_BYTES), UPDRAFT_GOOD);
+    CHECK(memcmp(model.data, target.data, 2 * UPDRAFT_BLOCK_BYTES) == 0);
+    CHECK_EQUAL(model.violations, 0);
 }
 
 static void a_flash_that_fails_ends_the_package(void) {
@@ -320,6 +347,12 @@ static void a_checkpoint_that_cannot_be_is_refused(void) {
     checkpoint[OFFSET] = 1;
     seal(checkpoint);
     CHECK_EQUAL(updraft_package_resume(&package, &running, &model.slot, checkpoint), UPDRAFT_INTEGRITY);
+    /* A whole block waits, which would have been programmed. */
+    checkpoint[OFFSET] = 0;
+    checkpoint[BLOCK_AT] = UPDRAFT_BLOCK_BYTES;
+    updraft_put32(checkpoint + WRITTEN, SLOT - UPDRAFT_BLOCK_BYTES);
+    seal(checkpoint);
+    CHECK_EQUAL(updraft_package_resume(&package, &running, &model.slot, checkpoint), UPDRAFT_INTEGRITY);
 }
 
 static void another_block_in_flash_than_comes_again_ends_the_package(void) {
@@ -345,6 +378,8 @@ void test_package(void) {
     RUN(what_only_the_whole_gives_away_is_refused_at_the_end);
     RUN(a_result_that_is_no_image_is_not_good);
     RUN(an_image_may_fill_the_slot_to_its_last_byte_and_no_more);
+    RUN(an_image_that_is_a_byte_too_long_is_refused_by_its_header);
+    RUN(a_block_that_begins_as_erased_flash_looks_is_written_in_whole_units);
     RUN(a_flash_that_fails_ends_the_package);
     RUN(a_package_goes_on_from_a_checkpoint_at_every_byte);
     RUN(after_power_cuts_at_every_operation_the_target_arrives);

@@ -3,6 +3,7 @@
 
 #include <string.h>
 
+#include "../src/bytes.h"
 #include "check.h"
 
 static const uint8_t OLD[UPDRAFT_SHA256_BYTES] = {1};
@@ -195,6 +196,17 @@ static void a_record_that_was_not_written_whole_is_none(void) {
     CHECK_EQUAL(record.result, UPDRAFT_GOOD);
 }
 
+static void a_record_that_says_neither_yes_nor_no_is_of_no_update(void) {
+    enum { INSTALLING = 5, CRC = UPDRAFT_RECORD_BYTES - 4 };
+    uint8_t bytes[UPDRAFT_RECORD_BYTES];
+    struct updraft_record record = installed();
+    updraft_record_encode(&record, bytes);
+    bytes[INSTALLING] = 2;
+    updraft_put32(bytes + CRC, updraft_crc32(bytes, CRC));
+    CHECK(updraft_record_decode(bytes, &record));
+    CHECK(!record.installing);
+}
+
 void test_update(void) {
     RUN(each_event_in_each_state_does_what_the_standard_says);
     RUN(a_failed_download_shows_its_result_and_keeps_its_checkpoint_only_when_the_connection_was_lost);
@@ -205,4 +217,5 @@ void test_update(void) {
     RUN(a_confirmation_without_a_trial_is_no_success);
     RUN(a_device_that_never_updated_says_nothing);
     RUN(a_record_that_was_not_written_whole_is_none);
+    RUN(a_record_that_says_neither_yes_nor_no_is_of_no_update);
 }

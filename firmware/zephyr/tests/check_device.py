@@ -84,7 +84,7 @@ def test_trial_over_which_the_clock_stands_still_is_ended_by_the_watchdog(device
     assert device.boot().version == OLD
 
 
-@pytest.mark.parametrize("part", ["watchdog", "first watchdog channel", "second watchdog channel"])
+@pytest.mark.parametrize("part", ["watchdog", "first channel", "second channel"])
 def test_trial_on_a_board_whose_watchdog_does_not_start_ends_all_the_same(device: Device, part: str) -> None:
     updated(device)
     said = device.live("wait 601", broken=part)

@@ -96,10 +96,7 @@ int task_wdt_init(const struct device *hw_wdt) {
 int task_wdt_add(uint32_t reload_period, task_wdt_callback_t callback, void *user_data) {
     (void)callback;
     (void)user_data;
-    for (int i = 0; i < (int)ARRAY_SIZE(channels); i++) {
-        if (board_broken(i == 0 ? "first watchdog channel" : "second watchdog channel")) {
-            return -ENOMEM;
-        }
+    for (int i = 0; i < (int)ARRAY_SIZE(channels) && !board_broken(i == 0 ? "first channel" : "second channel"); i++) {
         if (!channels[i].on) {
             channels[i].on = true;
             channels[i].period = reload_period;
@@ -354,12 +351,13 @@ void engine_download(const uint8_t *package, size_t length, size_t announced, en
     }
     set_state(DOWNLOADING);
     for (size_t at = 0, size; at < length; at += size) {
-        int answer;
+        int answer = 0;
         size = length - at < room ? length - at : room;
         memcpy(buffer, package + at, size);
-        answer = delivery == GAP && at == room ? 0
-                                               : on_block(0, 0, 0, buffer, (uint16_t)size,
-                                                          delivery != CUT_SHORT && at + size == length, announced, at);
+        if (delivery != GAP || at != room) {
+            answer =
+                on_block(0, 0, 0, buffer, (uint16_t)size, delivery != CUT_SHORT && at + size == length, announced, at);
+        }
         if (answer < 0) {
             set_result(result_of(answer));
             return;
