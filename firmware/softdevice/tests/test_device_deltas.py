@@ -8,10 +8,10 @@ import pytest
 from device_world import KEY, OLD, VERSION, Make, offer, registered, result_of, state_is, until
 from scripted_server import ScriptedServer
 
-from coap_wire import Code, decode_block
-from coap_wire.options import BLOCK2, OBSERVE
+from coap_wire import Block, Code, decode_block, encode_block
+from coap_wire.options import BLOCK1, BLOCK2, OBSERVE
 from firmware_delta.creation import create
-from lwm2m.firmware import STATE, UPDATE
+from lwm2m.firmware import RESULT, STATE, UPDATE
 from lwm2m.paths import Path
 from softdevice.flash import Cut
 from softdevice.images import HEADER_BYTES, sign
@@ -74,6 +74,19 @@ async def test_delta_that_fails_leaves_room_for_the_whole_image(
     assert await result_of(server, "f/token/a.udelta") == (6 if vice == Misbehaviour.TAKES_NO_DELTAS else 5)
     await offer(server)
     await state_is(server, 2)
+
+
+@pytest.mark.parametrize("block", [64, 4096], ids=["in blocks", "whole"])
+async def test_delta_that_is_pushed_is_spoiled_as_well(server: ScriptedServer, make: Make, block: int) -> None:
+    make(Misbehaviour.CORRUPTS_DELTAS)
+    await registered(server)
+    assert len(DELTA) < 4096
+    for at in range(0, len(DELTA), block):
+        option = encode_block(Block(at // block, at + block < len(DELTA), 2))
+        options = ((BLOCK1, option),) if block == 64 else ()
+        answer = await server.ask(Code.PUT, Path(5, 0, 0), DELTA[at : at + block], options)
+    assert answer.code == Code.INTERNAL_SERVER_ERROR
+    assert (await server.read(STATE), await server.read(RESULT)) == ("0", "5")
 
 
 @pytest.mark.parametrize("operation", [1, 7, 17, 20, 40])

@@ -6,7 +6,8 @@ import pytest
 from device_world import NEW, TEXT, VERSION, Make, offer, registered, result_of, state_is
 from scripted_server import ScriptedServer
 
-from coap_wire import Code
+from coap_wire import Code, decode_block
+from coap_wire.options import BLOCK2
 from lwm2m.firmware import PACKAGE, PACKAGE_URI, RESULT, STATE, UPDATE
 from lwm2m.paths import Path
 from softdevice.images import new_key, small_image
@@ -38,11 +39,24 @@ async def test_bad_file_has_its_result_and_the_old_image_stays(
     server.files["f", "token", "bad.bin"] = content
     await registered(server)
     assert await result_of(server, "f/token/bad.bin") == result
+    assert device.ledger.downloads == 0
     assert (await server.ask(Code.POST, UPDATE)).code == Code.METHOD_NOT_ALLOWED
     # And the next offer, of a good image, is taken.
     await offer(server)
     await state_is(server, 2)
     assert str(device.board.secondary_version()) == "1.1.0+3"
+    assert device.ledger.downloads == 1
+
+
+async def test_file_that_changes_with_every_second_block_is_begun_four_times(
+    server: ScriptedServer, make: Make
+) -> None:
+    device = make()
+    server.on_file = lambda message: server.file_reply(message, b"%d" % (len(server.file_requests) // 2))
+    await registered(server)
+    assert await result_of(server, "f/token/new.bin") == 4
+    numbers = [decode_block(message.option(BLOCK2) or b"").num for message in server.file_requests]
+    assert numbers.count(0) == 4 and device.ledger.restarts == 3
 
 
 async def test_bad_uris_have_results_and_an_empty_one_resets(server: ScriptedServer, make: Make) -> None:

@@ -79,6 +79,15 @@ def test_what_can_be_refused_by_its_first_bytes_costs_no_erase(content: bytes, r
     assert done == []
 
 
+@pytest.mark.parametrize("behind", [b"\xff", b"\xff" * 64, b"\0" * 16, b"x" * 5000])
+def test_bytes_behind_the_image_are_refused_with_what_mends_it(behind: bytes) -> None:
+    package = Package(board_with(OLD), FORMATS)
+    fill(package, NEW + behind)
+    with pytest.raises(PackageRefused, match="sign it without --pad") as refused:
+        package.finish()
+    assert refused.value.result == Result.INTEGRITY_CHECK_FAILED
+
+
 def test_package_that_grows_beyond_the_slot_is_stopped_there() -> None:
     board = board_with(OLD)
     assert refusal(board, NEW + b"\xff" * 40_000) == Result.NOT_ENOUGH_FLASH

@@ -41,7 +41,7 @@ vices for --misbehave NAME=KIND (NAME may be `all`):
   queue_mode            registers with Q, is deaf but for a while after each message of its own
   user_defers           puts each update off for as long as the server allows it (5/0/13)
   takes_no_deltas       says so in 26250/0/3: it is given whole images
-  corrupts_deltas       flips a bit in the last block of each delta it is given
+  corrupts_deltas       spoils the last byte of each delta it is given
 """
 
 _FLEET: Final = """\

@@ -170,10 +170,10 @@ class Board:
         """The first `size` bytes of the new image, as they are in flash."""
         return self.secondary.read(SECTOR_BYTES, size)
 
-    def secondary_is_valid(self, size: int) -> bool:
-        """Whether `size` bytes of a download are a well-formed image with a trusted signature."""
+    def secondary_image(self) -> Image | None:
+        """The image downloaded into secondary, when it is well-formed and its signature trusted."""
         image = read_image(self.secondary, SECTOR_BYTES, self.max_image_bytes)
-        return image is not None and image.total_size <= size and is_trusted(image, self.config.keys)
+        return image if image is not None and is_trusted(image, self.config.keys) else None
 
     def secondary_version(self) -> Version | None:
         """Version of the image waiting in secondary, one sector in."""

@@ -92,7 +92,7 @@ class FirmwareUpdate:
     def _remember(self) -> None:
         """State and Result at the start of a boot."""
         kept = self._ledger.kept
-        waiting = kept.state == State.DOWNLOADED and self._board.secondary_is_valid(self._board.max_image_bytes)
+        waiting = kept.state == State.DOWNLOADED and self._board.secondary_image() is not None
         state, result, now_kept = after_boot(self._profile, kept, on_trial=self._on_trial, waiting=waiting)
         self._resources.set(STATE, int(state))
         self._resources.set(RESULT, int(result))
@@ -264,7 +264,9 @@ class FirmwareUpdate:
             self._push.end()
             return Reply(Code.METHOD_NOT_ALLOWED if refusal is None else refusal)
         self._ledger.forget_download()
-        self._package, self._pushed_bytes = Package(self._board, self._options.delta_formats), 0
+        spoils = Misbehaviour.CORRUPTS_DELTAS in self._options.misbehaviours
+        self._package = Package(self._board, self._options.delta_formats, spoils_deltas=spoils)
+        self._pushed_bytes = 0
         self._set(RESULT, int(Result.INITIAL))
         self._enter(State.DOWNLOADING)
         return None

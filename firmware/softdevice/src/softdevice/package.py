@@ -58,14 +58,17 @@ class Checkpoint:
 class Package:
     """One package on its way into secondary, from the start or from a checkpoint.
 
-    `delta_formats` is a bit mask of the compressions the device decodes (1 crle, 2 heatshrink). A checkpoint that does
-    not fit (a delta from an image that no longer runs, a state that cannot be read) is as good as none: look at
-    `offset` for where the transfer goes on.
+    `delta_formats` is a bit mask of the compressions the device decodes (1 crle, 2 heatshrink); with `spoils_deltas`
+    the end of each delta arrives damaged. A checkpoint that does not fit (a delta from an image that no longer runs, a
+    state that cannot be read) is as good as none: look at `offset` for where the transfer goes on.
     """
 
-    def __init__(self, board: Board, delta_formats: int, checkpoint: Checkpoint | None = None) -> None:
+    def __init__(
+        self, board: Board, delta_formats: int, checkpoint: Checkpoint | None = None, *, spoils_deltas: bool = False
+    ) -> None:
         self._board = board
         self._delta_formats = delta_formats
+        self._spoils_deltas = spoils_deltas
         self._head: bytes | None = b""  # None as soon as it is known what the package is
         self._header: Header | None = None
         self._decoder: Decoder | None = None
@@ -79,11 +82,6 @@ class Package:
     def offset(self) -> int:
         """Bytes of the package that need not come again; 0 until its kind is known."""
         return self._offset
-
-    @property
-    def is_delta(self) -> bool:
-        """Whether the package is known to be a delta."""
-        return self._decoder is not None
 
     @property
     def checkpoint(self) -> Checkpoint | None:
@@ -139,8 +137,15 @@ class Package:
             found = hashlib.sha256(self._board.read_secondary(size)).digest()
             if size != self._header.to_size or found != self._header.to_sha256:
                 raise PackageRefused(Result.INTEGRITY_CHECK_FAILED, "the delta made another image than it said")
-        if not self._board.secondary_is_valid(size):
-            raise PackageRefused(Result.INTEGRITY_CHECK_FAILED, "hash or signature is wrong")
+        image = self._board.secondary_image()
+        if image is None:
+            raise PackageRefused(Result.INTEGRITY_CHECK_FAILED, "structure, hash or signature is wrong")
+        if image.total_size != size:
+            # What imgtool pads a slot with is MCUboot's trailer: programmed, it would be a request to swap.
+            raise PackageRefused(
+                Result.INTEGRITY_CHECK_FAILED,
+                f"{size} bytes came for an image of {image.total_size}: sign it without --pad and --confirm",
+            )
         return size
 
     def _go_on(self, checkpoint: Checkpoint) -> None:
@@ -174,7 +179,9 @@ class Package:
 
     def _take(self, data: bytes) -> None:
         out = data
-        if self._decoder is not None:
+        if self._decoder is not None and self._header is not None:
+            if self._spoils_deltas and self._offset + len(data) == DELTA_HEADER_BYTES + self._header.patch_size:
+                data = data[:-1] + bytes(byte ^ 0xFF for byte in data[-1:])
             try:
                 out = self._decoder.feed(data)
             except DecodeError as error:

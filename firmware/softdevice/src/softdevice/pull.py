@@ -16,7 +16,7 @@ from softdevice.coap_endpoint import Address, CoapEndpoint, Unanswered, WasReset
 from softdevice.download import ContentChanged, Download, DownloadFailed, Piece, TryAgain, parse_uri
 from softdevice.ledger import Ledger
 from softdevice.options import DeviceOptions, Misbehaviour
-from softdevice.package import Package
+from softdevice.package import Checkpoint, Package
 
 _LOGGER = logging.getLogger("softdevice")
 _MAX_PAUSE_SECONDS = 4.0
@@ -66,7 +66,7 @@ class Pull:
         except OSError as error:
             raise DownloadFailed(Result.INVALID_URI, f"host {host} cannot be resolved") from error
         resumes = self._options.resumes and self._options.profile.resumes
-        package = Package(self._board, self._options.delta_formats, self._ledger.checkpoint if resumes else None)
+        package = self._package(self._ledger.checkpoint if resumes else None)
         progress = self._ledger.progress
         download = Download(
             uri,
@@ -81,27 +81,32 @@ class Pull:
         while True:
             try:
                 piece = await self._block(download, peer)
-                package.feed(self._received(piece, package))
+                package.feed(piece.data)
             except (ContentChanged, AlreadyProgrammed):
                 restarts += 1
                 if restarts > _MAX_RESTARTS:
                     raise DownloadFailed(Result.CONNECTION_LOST, "the file changes faster than it is read") from None
                 self._log("the server has another file now, starting from block 0")
                 download.restart()
-                package = Package(self._board, self._options.delta_formats)
+                package = self._package(None)
                 self._begin(download)
                 continue
             download.advance(piece)
             self._ledger.blocks += 1
             if piece.last:
                 # The checkpoint before this block stays: until the swap a power cut then costs one block.
+                size = package.finish()
                 self._ledger.downloads += 1
                 self._ledger.save()
-                return package.finish()
+                return size
             self._ledger.progress = download.progress(package.offset)
             self._ledger.checkpoint = package.checkpoint
             self._ledger.save()
             self._misbehave(download)
+
+    def _package(self, checkpoint: Checkpoint | None) -> Package:
+        spoils = Misbehaviour.CORRUPTS_DELTAS in self._options.misbehaviours
+        return Package(self._board, self._options.delta_formats, checkpoint, spoils_deltas=spoils)
 
     def _begin(self, download: Download) -> None:
         # The path holds the ticket for the file; a log has no business with it.
@@ -133,11 +138,6 @@ class Pull:
                 await asyncio.sleep(min(pause, left))
                 pause = min(pause * 2, _MAX_PAUSE_SECONDS)
         raise DownloadFailed(Result.CONNECTION_LOST, f"no answer for byte {download.offset}")
-
-    def _received(self, piece: Piece, package: Package) -> bytes:
-        if piece.last and package.is_delta and Misbehaviour.CORRUPTS_DELTAS in self._options.misbehaviours:
-            return bytes((piece.data[0] ^ 0xFF,)) + piece.data[1:]
-        return piece.data
 
     def _misbehave(self, download: Download) -> None:
         if Misbehaviour.REBOOTS_MID_DOWNLOAD not in self._options.misbehaviours or self._ledger.rebooted_mid_download:
