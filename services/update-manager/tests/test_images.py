@@ -86,6 +86,15 @@ def test_an_image_too_large_for_the_product_is_refused_before_it_is_read() -> No
     assert error.info["reason"] == "oversized" and str(len(GOOD) - 1) in error.message
 
 
+@pytest.mark.parametrize(
+    "padding", [b"\xff", b"\0" * 16, b"\xff" * 64 + b"trailer of --confirm"], ids=["ff", "00", "trailer"]
+)
+def test_an_image_with_padding_behind_it_is_refused_because_no_device_takes_it(padding: bytes) -> None:
+    error = refusal(GOOD + padding)
+    assert error.info["reason"] == "padded" and error.info["where"] == f"byte {len(GOOD)}"
+    assert "without --pad and --confirm" in error.info["hint"]
+
+
 def test_an_unsigned_image_is_refused() -> None:
     # A hash and nothing else: what `imgtool sign` writes without a key.
     body = GOOD[: 0x200 + 700]

@@ -14,7 +14,7 @@ SHOWN_BYTES: Final = 64
 
 @dataclass(frozen=True, slots=True)
 class Inspected:
-    """A good image. `facts` and `tlvs` are plain JSON values for the API; `image_sha256` is without padding."""
+    """A good image. `facts` and `tlvs` are plain JSON values for the API; `image_sha256` is that of the file."""
 
     version: str
     image_sha256: str
@@ -48,6 +48,13 @@ def inspect(data: bytes, keys: Sequence[PublicKey], product: str, max_bytes: int
             where=f"byte {error.offset}",
             hint="upload the signed .bin that imgtool or west wrote, not the .hex or .elf, and check the copy is whole",
         ) from error
+    if image.total_size != len(data):
+        raise ImageRefused(
+            f"{len(data) - image.total_size} bytes follow the image, and devices refuse more than the image",
+            reason="padded",
+            where=f"byte {image.total_size}",
+            hint="sign it without --pad and --confirm: they fill a whole slot, for the factory and not over the air",
+        )
     if not keys:
         raise ImageRefused(
             f"{product} has no signing key yet, so no image can be trusted",
@@ -84,4 +91,4 @@ def inspect(data: bytes, keys: Sequence[PublicKey], product: str, max_bytes: int
         }
         for tlv in image.tlvs
     ]
-    return Inspected(str(header.version), hashlib.sha256(data[: image.total_size]).hexdigest(), facts, tlvs)
+    return Inspected(str(header.version), hashlib.sha256(data).hexdigest(), facts, tlvs)
