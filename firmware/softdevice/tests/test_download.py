@@ -1,5 +1,7 @@
 """Zephyr's pull, decided block by block: the exact options it sends, and what each answer leads to."""
 
+from dataclasses import replace
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -133,6 +135,24 @@ def test_download_of_something_else_starts_anew(message: Message) -> None:
         download.receive(message)
     download.restart()
     assert run(download, IMAGE) == IMAGE
+
+
+def test_file_of_another_size_under_the_same_address_starts_anew() -> None:
+    download = begin(progress=Progress(URI.text, 1024, len(IMAGE)))
+    with pytest.raises(ContentChanged):
+        download.receive(answer(IMAGE + b"more", 2, 5))
+    download.restart()
+    assert run(download, IMAGE + b"more") == IMAGE + b"more"
+
+
+@pytest.mark.parametrize(
+    ("etag", "kept"), [(b"", ""), (b"e", "65"), (b"e" * 8, "65" * 8), (b"e" * 9, ""), (b"e" * 1900, "")]
+)
+def test_etag_of_no_lawful_length_is_as_good_as_none(etag: bytes, kept: str) -> None:
+    download = begin()
+    message = replace(answer(IMAGE, 0, 5), options=((ETAG, etag), *answer(IMAGE, 0, 5).options))
+    download.advance(download.receive(message))
+    assert download.progress(512).etag == kept
 
 
 def test_file_replaced_in_the_middle_starts_anew() -> None:

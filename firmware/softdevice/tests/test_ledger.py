@@ -35,6 +35,14 @@ def test_largest_ledger_fits_one_page_and_a_small_one_replaces_it(tmp_path: Path
     assert Ledger.load(path, "another") == ledger
 
 
+def test_what_lies_behind_the_page_is_cut_off(tmp_path: Path) -> None:
+    path = tmp_path / "device.json"
+    path.write_bytes(b"x" * 2 * PAGE_BYTES)
+    ledger = Ledger(path, "dev-1", boots=7)
+    ledger.save()
+    assert Ledger.load(path, "dev-1") == ledger
+
+
 def test_ledger_that_nobody_can_read_is_begun_anew(tmp_path: Path) -> None:
     path = tmp_path / "device.json"
     largest(path).save()

@@ -4,7 +4,8 @@ Every request is GET with the Uri-Path segments of the Package URI, Block2 and S
 no Uri-Port, no query, no ETag, no percent-decoding (subsys/net/lib/lwm2m/lwm2m_pull_context.c). Blocks are fetched one
 after the other. Every answer must be 2.05 and repeat the block number; the server may choose smaller blocks.
 
-Beyond Zephyr, and only by looking at answers: the ETag tells whether a download begun before a reboot may go on.
+Beyond Zephyr, and only by looking at answers: the ETag tells whether a download begun before a reboot may go on, and
+a Size2 unlike the first that the file is another one.
 """
 
 from dataclasses import dataclass
@@ -154,6 +155,8 @@ class Download:
             )
         block = self._block(answer)
         etag = answer.option(ETAG)
+        if etag is not None and not 1 <= len(etag) <= 8:
+            etag = None  # not lawful, hence ignored (RFC 7252 sections 5.4.3 and 5.10)
         changed = self.etag is not None and etag != self.etag
         if self.offset and (changed or (resumed and etag is None)):
             raise ContentChanged
@@ -182,7 +185,10 @@ class Download:
     def _check_size(self, answer: Message, block: Block) -> None:
         raw = answer.option(SIZE2)
         if raw is not None and len(raw) <= 4:
-            self.size = int.from_bytes(raw, "big")
+            size = int.from_bytes(raw, "big")
+            if self.offset and self.size not in (None, size):
+                raise ContentChanged
+            self.size = size
         end = self.offset + len(answer.payload)
         if max(self.size or 0, end) > self.limit:
             needed = self.size or end

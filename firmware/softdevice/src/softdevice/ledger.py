@@ -82,6 +82,6 @@ class Ledger:
         }
         handle = os.open(self.path, os.O_WRONLY | os.O_CREAT, 0o644)
         try:
-            os.pwrite(handle, json.dumps(content).encode().ljust(_FILE_BYTES), 0)
+            os.ftruncate(handle, os.pwrite(handle, json.dumps(content).encode().ljust(_FILE_BYTES), 0))
         finally:
             os.close(handle)
