@@ -6,7 +6,7 @@ from collections.abc import Callable
 from typing import cast
 
 from coap_wire import Block, Code, Message, Type, decode, decode_block, encode, encode_block, encode_uint
-from coap_wire.options import BLOCK2, ETAG, LOCATION_PATH, OBSERVE, SIZE2, URI_PATH
+from coap_wire.options import ACCEPT, BLOCK2, ETAG, LOCATION_PATH, OBSERVE, SIZE2, URI_PATH
 from lwm2m.paths import Path
 
 Address = tuple[str, int]
@@ -63,7 +63,8 @@ class ScriptedServer(asyncio.DatagramProtocol):
         raise AssertionError(f"the device did not answer {path}")
 
     async def read(self, path: Path) -> str:
-        answer = await self.ask(Code.GET, path)
+        """The value as text, whatever format the client answers in unasked."""
+        answer = await self.ask(Code.GET, path, options=((ACCEPT, b""),))
         assert answer.code == Code.CONTENT, answer
         return answer.payload.decode()
 

@@ -73,6 +73,24 @@ async def test_a_bad_image_that_registers_is_seen_and_then_reverted(
     assert device.board.confirmed and device.ledger.reverts == 1
 
 
+async def test_an_image_that_crashes_on_a_client_that_confirms_at_once_starts_over_and_over(
+    server: ScriptedServer, make: Make
+) -> None:
+    device = make(profile=PROFILES["dm-lwm2m"])
+    await updated_to(server, Personality.CRASHES)
+    await until(lambda: device.ledger.boots >= 5)
+    assert (device.version, device.ledger.reverts, device.board.confirmed) == ("2.0.0", 0, True)
+
+
+async def test_a_client_that_confirms_at_once_does_not_so_with_an_image_that_never_confirms(
+    server: ScriptedServer, make: Make
+) -> None:
+    device = make(profile=PROFILES["dm-lwm2m"])
+    await updated_to(server, Personality.NEVER_CONFIRMS)
+    await until(lambda: device.ledger.reverts == 1)
+    assert device.ledger.installs == 1
+
+
 async def test_an_image_that_hangs_is_never_seen_and_is_reverted_by_the_watchdog(
     server: ScriptedServer, make: Make
 ) -> None:

@@ -130,7 +130,8 @@ class Application:
             self.firmware.start()
             if not self.board.confirmed:
                 self._log("runs on trial")
-                if self.options.profile.confirms_early or self.personality == Personality.CONFIRMS_EARLY:
+                early = self.options.profile.confirms_early and self.personality != Personality.NEVER_CONFIRMS
+                if early or self.personality == Personality.CONFIRMS_EARLY:
                     self._confirm_early()
                 else:
                     self._start(self._watchdog())
@@ -226,7 +227,8 @@ class Application:
     # What the device does by itself.
 
     def _registered(self) -> None:
-        if self.board.confirmed or self._confirming:
+        # One that crashes does so at every boot, confirmed or not.
+        if self._confirming or (self.board.confirmed and self.personality != Personality.CRASHES):
             return
         self._confirming = True
         if self.personality == Personality.NEVER_CONFIRMS:

@@ -35,7 +35,8 @@ MEANINGS: Final[dict[Personality, str]] = {
     Personality.HANGS: "stops before it has a network; the watchdog resets it, MCUboot takes the old image back",
     Personality.NEVER_CONFIRMS: "runs, never confirms itself; the deadline resets it, MCUboot takes the old image back",
     Personality.CONFIRMS_EARLY: "confirms itself before it has reached a server, and gives the way back up",
-    Personality.CRASHES: "registers and resets in its self-test; MCUboot takes the old image back",
+    Personality.CRASHES: "registers and resets in its self-test; MCUboot takes the old image back, unless the client "
+    "confirms at boot: then this starts over and over",
     Personality.WRONG_VERSION: f"runs well and calls itself {WRONG_VERSION_TEXT} in 3/0/3",
     Personality.DRAINS_BATTERY: "the battery level (3/0/9) falls by 20 with every report, down to 5",
     Personality.CUSTOMER_CODE: f"says `{CUSTOMER_CODE_TEXT}` in 26250/0/5 and 3303/0/5750",
