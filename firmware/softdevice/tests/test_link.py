@@ -7,6 +7,7 @@ from statistics import mean
 import pytest
 
 from softdevice.link import GOOD, MAX_QUEUE_SECONDS, PRESETS, Link, LinkProfile, parse_link
+from softdevice.options import DeviceOptions
 
 COUNT = 4000
 
@@ -120,3 +121,10 @@ def documented(name: str, profile: LinkProfile) -> str:
 def test_presets_are_documented_as_they_are(name: str) -> None:
     page = Path(__file__).resolve().parents[3] / "docs" / "fleet.md"
     assert documented(name, PRESETS[name]) in page.read_text().splitlines()
+
+
+def test_seed_gives_each_boot_of_each_device_its_own_dice_and_the_same_ones_again() -> None:
+    options = DeviceOptions(("192.0.2.1", 5683), seed=7)
+    drawn = [options.dice_of(name, boot).getrandbits(64) for name in ("a", "b") for boot in (1, 2)]
+    assert len(set(drawn)) == 4
+    assert drawn == [options.dice_of(name, boot).getrandbits(64) for name in ("a", "b") for boot in (1, 2)]

@@ -67,6 +67,14 @@ async def test_queue_mode_is_announced_by_a_bare_q(wire: Wire, device: Applicati
     await wire.expect(REGISTER.replace(rb"\x03b=U", rb"\x03b=U\x01Q"))
 
 
+async def test_response_that_acknowledges_another_message_is_none(wire: Wire, device: Application) -> None:
+    asked = await wire.expect(REGISTER)
+    foreign = bytes((asked[1][0] ^ 1, asked[1][1]))
+    wire.send(b"\x68\x41" + foreign + asked[2] + b"\x82rd\x03abc")
+    await wire.expect(re.escape(asked[0]))
+    assert device.registration is not None and not device.registration.is_registered
+
+
 async def test_separate_response_to_register_is_acknowledged(wire: Wire, device: Application) -> None:
     asked = await wire.expect(REGISTER)
     wire.send(b"\x60\x00" + asked[1])
