@@ -88,6 +88,13 @@ def test_bytes_behind_the_image_are_refused_with_what_mends_it(behind: bytes) ->
     assert refused.value.result == Result.INTEGRITY_CHECK_FAILED
 
 
+def test_end_of_an_image_that_came_before_does_not_make_one_that_is_cut_short_whole() -> None:
+    board = board_with(OLD)
+    fill(Package(board, FORMATS), NEW)
+    assert refusal(board, NEW[:8192]) == Result.INTEGRITY_CHECK_FAILED
+    assert board.secondary_image() is not None, "for what lies there is the whole image"
+
+
 def test_package_that_grows_beyond_the_slot_is_stopped_there() -> None:
     board = board_with(OLD)
     assert refusal(board, NEW + b"\xff" * 40_000) == Result.NOT_ENOUGH_FLASH
