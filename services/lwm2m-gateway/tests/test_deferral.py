@@ -39,12 +39,12 @@ def test_any_other_result_in_downloaded_still_ends_it() -> None:
 
 @pytest.mark.parametrize("delivery", [None, 0, 2, 7])
 def test_a_device_that_may_pull_is_offered_an_address(delivery: int | None) -> None:
-    story = Story().then(events.Observed(0, 0, OLD, delivery=delivery))
+    story = Story().then(events.Observed(0, 0, OLD, delivery=delivery, full=True))
     assert story.wants(events.OfferPackage) and story.journey.phase not in FINAL
 
 
 def test_a_device_that_takes_packages_by_push_only_is_said_to_be_that() -> None:
-    story = Story().then(events.Observed(0, 0, OLD, delivery=1))
+    story = Story().then(events.Observed(0, 0, OLD, delivery=1, full=True))
     assert not story.wants(events.OfferPackage)
     assert story.told[-1].details == (
         f"cause: {causes.DEVICE_REFUSED}",

@@ -13,7 +13,7 @@ from pydantic import SecretStr
 
 from coap_wire import Code
 from lwm2m_gateway.bootstrap import Service
-from lwm2m_gateway.sessions import events, registrations
+from lwm2m_gateway.sessions import events, journey, offers, registrations
 from lwm2m_gateway.settings import GatewaySettings
 from lwm2m_gateway.testing import FakeManager, ScriptedDevice
 from updraft_local.ports import free_port
@@ -97,8 +97,9 @@ async def update_to_rebooting(house: House, device: ScriptedDevice) -> None:
     """Assign 1.1.0 to a registered device and play it to the reboot."""
     house.manager.assign(device.endpoint, 7, "1.1.0")
     await house.store.xadd("updraft:hints", {"tenant": "DEFAULT", "controllerId": device.endpoint})
-    await until(lambda: any(device.uris))
+    await until(lambda: any(device.uris) and device.watched)
     await device.show(1)
+    await until(lambda: len(house.manager.feedback) >= 2)
     await device.show(2)
     await until(lambda: device.executes)
     device.state, device.result = 0, 0
@@ -238,6 +239,62 @@ async def test_a_device_that_refuses_or_does_not_notify_is_still_led_to_an_end(h
     )
     details = next(status["details"] for name, _, status in house.manager.feedback if name == "stubborn")
     assert details[0] == "cause: device_refused"
+
+
+async def test_a_device_that_will_not_leave_another_download_is_asked_in_peace_and_given_up(house: House) -> None:
+    device = await house.device(misbehave=frozenset({"never_resets"}))
+    device.state = 1
+    await device.register()
+    house.manager.assign("dev-1", 7, "1.1.0")
+    await device.update()
+    await until(house.ended)
+    assert house.ended()[0]["details"][0] == "cause: device_refused"
+    assert device.uris == [""] * (offers.MAX_RESETS + 1)
+    assert len(device.requests) < 60
+
+
+async def test_a_device_that_was_in_another_download_gets_its_image_after_one_reset(house: House) -> None:
+    device = await house.device()
+    device.state = 2
+    await device.register()
+    house.manager.assign("dev-1", 7, "1.1.0")
+    await device.update()
+    await until(lambda: any(device.uris))
+    assert device.uris[0] == "" and len(device.uris) == 2
+
+
+async def test_a_device_that_tells_no_version_and_nonsense_of_its_deltas_is_offered_the_full_image(
+    house: House,
+) -> None:
+    house.manager.deltas = [(200, FOUND)]
+    device = await house.device()
+    device.image, device.formats, device.version = bytes.fromhex("cd" * 32), "no numbers", None
+    await device.register()
+    house.manager.assign("dev-1", 7, "1.1.0")
+    await device.update()
+    await until(lambda: any(device.uris))
+    assert (await ticket_of(house, device.uris[0]))["sha256"] == "ab" * 32
+    assert len(device.requests) < 40
+
+
+async def test_whatever_a_read_leads_to_the_device_is_asked_again_only_in_its_turn(
+    house: House, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def insatiable(*given: Any) -> events.Step:
+        after, effects = step(*given)
+        return after, (*effects, events.ReadFirmware())
+
+    step = journey.step
+    monkeypatch.setattr(journey, "step", insatiable)
+    await house.stop()
+    await house.start(ask_again_seconds=60.0, sweep_seconds=300.0)
+    device = await house.device()
+    await device.register()
+    house.manager.assign("dev-1", 7, "1.1.0")
+    await device.update()
+    await until(lambda: any(device.uris))
+    await asyncio.sleep(0.5)
+    assert sum(request.uri_path == ("5", "0") for request in device.requests) < 20
 
 
 async def test_a_cancelled_action_resets_the_device(house: House) -> None:

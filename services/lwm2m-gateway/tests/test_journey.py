@@ -58,6 +58,21 @@ def test_a_device_in_the_middle_of_something_else_is_reset_first() -> None:
     assert story.offered().journey.phase == Phase.OFFERED
 
 
+def test_a_device_that_will_not_leave_anothers_download_is_reset_later_and_later_and_given_up_at_last() -> None:
+    story, pauses = Story().reads(1, OLD), []
+    while story.journey.phase == Phase.ASSIGNED:
+        pauses.append(story.journey.wake_at - story.now)
+        story.effects.clear()
+        # What it notifies meanwhile costs it nothing.
+        assert not story.then(events.Observed(state=1), 0).wants(events.ResetFirmware)
+        story.then(events.Tick(), PACE.ask_again).reads(1, OLD, seconds=0)
+    assert [int(pause) for pause in pauses] == [1, 2, 4, 8, 16, 30, 30, 30]
+    assert story.told[-1].details == (
+        f"cause: {causes.DEVICE_REFUSED}",
+        "the device stays in state 1 with another package, 8 times reset",
+    )
+
+
 def test_a_reboot_in_mid_download_offers_again() -> None:
     story = Story().offered().then(events.Observed(state=1)).then(events.Registered()).reads(0, OLD)
     assert story.journey.phase == Phase.ASSIGNED
@@ -154,7 +169,7 @@ def test_a_restarted_gateway_looks_again_and_goes_on() -> None:
 
 def test_feedback_waits_until_it_is_delivered() -> None:
     going, _ = journey.begin(1, NEW, "u", "ab", 1, 0, PACE)
-    going, _ = journey.step(going, events.Observed(0, 0, OLD), 1, PACE)
+    going, _ = journey.step(going, events.Observed(0, 0, OLD, full=True), 1, PACE)
     going, effects = journey.step(going, events.UriWritten(True, "2.04"), 2, PACE)
     assert events.DeliverFeedback() in effects
     going, effects = journey.step(going, events.Observed(state=1), 3, PACE)
@@ -177,8 +192,21 @@ EVENTS = st.one_of(
         st.sampled_from([None, 0, 1, 2, 3, 9]),
         st.sampled_from([None, 0, 1, 2, 4, 5, 8, 200]),
         st.sampled_from([None, OLD, NEW, "<script>", ""]),
+        full=st.booleans(),
     ),
 )
+
+
+@settings(max_examples=300)
+@given(st.lists(st.tuples(EVENTS, st.floats(0, 400)), max_size=40))
+def test_a_full_read_never_asks_for_another(walk: list[tuple[events.Event, float]]) -> None:
+    going, _ = journey.begin(1, NEW, "http://x", "ab" * 32, 10, 0, PACE)
+    now = 0.0
+    for event, seconds in walk:
+        now += seconds
+        going, effects = journey.step(going, event, now, PACE)
+        if isinstance(event, events.Observed) and event.full:
+            assert events.ReadFirmware() not in effects
 
 
 @settings(max_examples=300)
@@ -201,7 +229,7 @@ def test_a_download_of_its_own_is_adopted_and_one_of_somebody_else_reset() -> No
     for uri, wanted in (("coap://x/f/tokentokento/fw.bin", Phase.DOWNLOADING), ("coap://x/f/other/a", Phase.ASSIGNED)):
         story = Story()
         story.journey = replace(story.journey, token="tokentokento")
-        story.then(events.Observed(state=1, result=0, version=OLD, uri=uri))
+        story.then(events.Observed(state=1, result=0, version=OLD, uri=uri, full=True))
         assert story.journey.phase == wanted
         assert story.wants(events.ResetFirmware) == (wanted == Phase.ASSIGNED)
         assert not story.wants(events.OfferPackage)
@@ -274,7 +302,7 @@ def test_a_power_cut_before_execute_arrived_is_no_rollback_until_it_happens_agai
         assert story.reads(0, OLD).journey.phase == expected
     assert story.told[-1].details[0] == "cause: rolled_back"
     # One that was seen to update, or to run the new image, did hear it.
-    for proof in (events.Observed(state=3), events.Observed(0, 0, NEW)):
+    for proof in (events.Observed(state=3), events.Observed(0, 0, NEW, full=True)):
         story = Story().offered().then(events.Observed(state=2)).then(events.Executed(None)).then(proof)
         story.then(events.Registered(), 20).reads(0, OLD).then(events.Tick(), PACE.ask_again).reads(0, OLD)
         assert story.journey.phase == Phase.ROLLED_BACK
@@ -309,10 +337,10 @@ def test_a_device_that_only_says_it_lives_does_not_keep_its_reboot_waiting_for_e
 def test_a_trial_may_last_longer_than_a_reboot() -> None:
     patient = replace(PACE, soak=PACE.reboot * 3)
     going = Story().rebooting().then(events.Registered()).journey
-    going, _ = journey.step(going, events.Observed(0, 0, NEW), 2000, patient)
+    going, _ = journey.step(going, events.Observed(0, 0, NEW, full=True), 2000, patient)
     going, _ = journey.step(going, events.Tick(), 2000 + PACE.reboot * 2, patient)
     assert going.phase == Phase.VERIFYING
-    going, _ = journey.step(going, events.Observed(0, 0, NEW), 2000 + patient.soak, patient)
+    going, _ = journey.step(going, events.Observed(0, 0, NEW, full=True), 2000 + patient.soak, patient)
     assert going.phase == Phase.SUCCEEDED
 
 

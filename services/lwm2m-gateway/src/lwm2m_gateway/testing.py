@@ -26,16 +26,19 @@ FIRMWARE_PATHS = (("5", "0", "3"), ("5", "0", "5"))
 
 
 class ScriptedDevice(asyncio.DatagramProtocol):
-    """Answers Reads in TLV and notifies; `misbehave` may hold: `deaf`, `refuses_uri`, `no_observe`, `resets_once`.
+    """Answers Reads in TLV and notifies; `misbehave` may hold: `deaf`, `refuses_uri`, `no_observe`, `never_resets`.
 
     `uris` and `executes` record what the server did; `state`, `result`, `version` are set by the test.
     """
 
     def __init__(self, endpoint: str, server_port: int, *, misbehave: frozenset[str] = frozenset()) -> None:
         self.endpoint, self.misbehave = endpoint, misbehave
-        self.state, self.result, self.version = 0, 0, "1.0.0"
-        # Object 26250, announced when the hash of an image is set.
-        self.image, self.formats = b"", 3
+        self.state, self.result = 0, 0
+        # None: it has no such resource.
+        self.version: str | None = "1.0.0"
+        # Object 26250, announced when the hash of an image is set; a text where the number belongs, if told so.
+        self.image = b""
+        self.formats: int | str = 3
         self.uris: list[str] = []
         self.executes = 0
         self.requests: list[Message] = []
@@ -97,7 +100,7 @@ class ScriptedDevice(asyncio.DatagramProtocol):
                 return Code.BAD_REQUEST, b"", ()
             # A new address begins anew (object 5, resource 5: "initial value").
             self.result = 0
-            if not uri:
+            if not uri and "never_resets" not in self.misbehave:
                 self.state = 0
             return Code.CHANGED, b"", ()
         if request.code == Code.POST and path == ("5", "0", "2"):
@@ -109,10 +112,13 @@ class ScriptedDevice(asyncio.DatagramProtocol):
         def leaf(number: int, value: bytes) -> tlv.Tlv:
             return tlv.Tlv(tlv.Kind.RESOURCE, number, value)
 
-        device = {0: b"ACME", 1: b"<b>model</b>", 3: self.version.encode(), 9: tlv.encode_integer(80)}
+        device = {0: b"ACME", 1: b"<b>model</b>", 9: tlv.encode_integer(80)}
+        if self.version is not None:
+            device[3] = self.version.encode()
         uri = (self.uris[-1] if self.uris else "").encode()
         update = {1: uri, 3: tlv.encode_integer(self.state), 5: tlv.encode_integer(self.result)}
-        image = {0: self.image, 3: tlv.encode_integer(self.formats)} if self.image else None
+        formats = self.formats.encode() if isinstance(self.formats, str) else tlv.encode_integer(self.formats)
+        image = {0: self.image, 3: formats} if self.image else None
         resources = {"3": device, "5": update, "26250": image}.get(path[0] if path else "")
         if resources is None:
             return None
@@ -204,7 +210,7 @@ class Story:
 
     def reads(self, state: int, version: str, result: int = 0, seconds: float = 1.0) -> "Story":
         """A full read of the device, which says nothing of its image."""
-        return self.then(events.Observed(state, result, version), seconds)
+        return self.then(events.Observed(state, result, version, full=True), seconds)
 
     def wants(self, kind: type) -> bool:
         """Whether such an effect was asked for, ever."""

@@ -21,6 +21,7 @@ class Contact:
 class Observed:
     """Values read or notified; None for what was not part of it. `version` is 3/0/3, `uri` 5/0/1.
 
+    `full` is a read of all there is: what is missing the device does not tell, and reading again would not help.
     `image` is the hash of the running image in hex (26250/0/0), `formats` the mask of deltas it takes (26250/0/3),
     `delivery` how it takes packages (5/0/9).
     """
@@ -32,6 +33,7 @@ class Observed:
     image: str | None = None
     formats: int | None = None
     delivery: int | None = None
+    full: bool = False
 
 
 @dataclass(frozen=True, slots=True)

@@ -8,7 +8,8 @@ never confirmed.
 
 A device that says which image it runs is offered a delta first, if the update manager has one in time. Whatever goes
 wrong with that (any error, a refusal) leads to the full image, and why stays in the timeline. Only to a device that
-lost its power in mid-download the same delta is offered once more, for it may go on where it was.
+lost its power in mid-download the same delta is offered once more, for it may go on where it was. What goes wrong
+after Execute is the image's fault: the device had checked it, and the full one would be the same.
 
 Effects that need the device may be dropped by the shell when it sleeps or does not answer: the next contact asks
 again for what the phase needs. Feedback waits inside the journey until it is delivered, so a killed gateway loses none.
@@ -17,7 +18,7 @@ again for what the phase needs. Feedback waits inside the journey until it is de
 from dataclasses import replace
 from typing import Final
 
-from lwm2m.firmware import PUSH_ONLY, State
+from lwm2m.firmware import PUSH_ONLY, Result, State
 from lwm2m_gateway.sessions import causes, deferral, offers
 from lwm2m_gateway.sessions.events import (
     CancelRequested,
@@ -148,6 +149,9 @@ def _observed(journey: Journey, seen: Observed, now: float, pace: Pace) -> Step:
 def _assigned(journey: Journey, seen: Observed, now: float, pace: Pace) -> Step:
     if seen.state is None:
         return journey, ()
+    if not seen.full:
+        # A notification says too little to decide on.
+        return replace(journey, wake_at=now + pace.ask_again), (ReadFirmware(),)
     if seen.version and same_version(seen.version, journey.version) and seen.state == State.IDLE:
         moved = _move(journey, Phase.SUCCEEDED, now, 0, f"the device already runs {journey.version}")
         return _tell(
@@ -167,8 +171,10 @@ def _assigned(journey: Journey, seen: Observed, now: float, pace: Pace) -> Step:
             taken, effects = _move(offered, Phase.OFFERED, now, pace.silence)
             outcome = _transferring(taken, seen, now, pace)
             return outcome[0], (*effects, ObserveFirmware(), *outcome[1])
-        # Not of this attempt: a device resets to Idle by an empty URI, and is read again.
-        return replace(journey, wake_at=now + pace.ask_again), (ResetFirmware(), ReadFirmware())
+        if journey.resets >= offers.MAX_RESETS:
+            text = f"the device stays in state {seen.state} with another package, {journey.resets} times reset"
+            return _fail(journey, causes.DEVICE_REFUSED, text, now)
+        return offers.reset(journey, now, pace)
     return offers.choose(replace(journey, wake_at=now + pace.ask_again), seen, now, pace)
 
 
@@ -186,10 +192,10 @@ def _transferring(journey: Journey, seen: Observed, now: float, pace: Pace) -> S
     # A Result of an earlier attempt may still stand beside a State that has moved on.
     if state == State.IDLE and result >= 2:
         return _failed_download(journey, result, now, pace)
-    if seen.state == State.IDLE and journey.phase == Phase.DOWNLOADING and seen.version is not None:
+    if seen.state == State.IDLE and journey.phase == Phase.DOWNLOADING and seen.full:
         # Idle, no error, in a full read: it rebooted in mid-download and forgot (Zephyr keeps State in RAM).
         return _offer_again(journey, "the device lost its download", now, pace, may_go_on=journey.offers == 1)
-    if seen.state == State.IDLE and seen.version is not None and now >= journey.offered_at + pace.ask_again:
+    if seen.state == State.IDLE and seen.full and now >= journey.offered_at + pace.ask_again:
         return _offer_again(journey, "the device took the address and did not begin", now, pace)
     return journey, ()
 
@@ -214,13 +220,6 @@ def _offer_again(journey: Journey, text: str, now: float, pace: Pace, *, may_go_
         offers.without_delta(again), Phase.ASSIGNED, now, pace.silence, f"by delta {text}, offering the full image"
     )
     return _then(moved, RevokeTicket(journey.token), ObserveFirmware(), OfferPackage())
-
-
-def _refused(journey: Journey, result: int, now: float, pace: Pace) -> Step:
-    """A Result that ends the update: of a delta only, the full image has its own try."""
-    if journey.delta is not None and Phase.ASSIGNED in TRANSITIONS[journey.phase]:
-        return _offer_again(journey, causes.text_of(result), now, pace)
-    return _fail(journey, causes.cause_of(result), causes.text_of(result), now)
 
 
 def _uri_written(journey: Journey, answer: UriWritten, now: float, pace: Pace) -> Step:
@@ -249,7 +248,9 @@ def _complete(journey: Journey, seen: Observed, now: float, pace: Pace) -> Step:
             return _fail(journey, causes.cause_of(result), causes.text_of(result), now)
         return journey, (ExecuteUpdate(),) if journey.phase == Phase.DOWNLOADED else ()
     if journey.state == State.IDLE and result >= 2:
-        return _refused(journey, result, now, pace)
+        if journey.delta is not None and not journey.executes and journey.phase == Phase.DOWNLOADED:
+            return _offer_again(journey, causes.text_of(result), now, pace)
+        return _fail(journey, causes.cause_of(result), causes.text_of(result), now)
     if seen.state == State.IDLE and seen.version is not None:
         if same_version(seen.version, journey.version) or journey.phase == Phase.EXECUTING:
             # It rebooted before its answer to Execute came through.
@@ -287,7 +288,7 @@ def _executed(journey: Journey, answer: Executed, now: float, pace: Pace) -> Ste
 def _rebooting(journey: Journey, seen: Observed, now: float, pace: Pace) -> Step:
     result = journey.result or 0
     if journey.state in (State.IDLE, State.DOWNLOADED) and result >= 2:
-        return _refused(journey, result, now, pace)
+        return _fail(journey, causes.cause_of(result), causes.text_of(result), now)
     if seen.version is not None and (same_version(seen.version, journey.version) or seen.state == State.IDLE):
         # Before the reset it shows Downloaded or Updating; Idle means its Register was heard by a gateway now dead.
         moved, effects = _move(journey, Phase.VERIFYING, now, pace.reboot)
@@ -334,13 +335,15 @@ def _verifying(journey: Journey, seen: Observed, now: float, pace: Pace) -> Step
         return _tell(
             _then(moved, RevokeTicket(journey.token)), Feedback("closed", "success", (f"runs {seen.version}",))
         )
-    if result >= 2 and not journey.new_seen_at:
-        return _refused(journey, result, now, pace)
+    old = same_version(seen.version, journey.old_version or seen.version)
+    if result == Result.UPDATE_FAILED and journey.state == State.IDLE and old:
+        # What a client that keeps its State over the reboot says of a revert; no need to ask it twice.
+        return _rolled_back(journey, seen.version, now)
     if result >= 2:
         return _fail(journey, causes.cause_of(result), causes.text_of(result), now)
     if seen.state == State.DOWNLOADED and not journey.new_seen_at:
         return _execute_again(journey, seen.version, now, pace)
-    if journey.old_version and not same_version(seen.version, journey.old_version):
+    if not old:
         text = f"the device runs {seen.version}, expected {journey.version}"
         return _fail(journey, causes.WRONG_VERSION, text, now)
     if not journey.new_seen_at and not journey.old_seen:
@@ -358,9 +361,7 @@ def _rolled_back(journey: Journey, version: str, now: float) -> Step:
     if journey.new_seen_at:
         text = f"{journey.version} booted but was never confirmed: MCUboot reverted the device to {version}"
     else:
-        text = (
-            f"the device came back with {version}: MCUboot refused or reverted {journey.version} before it registered"
-        )
+        text = f"it came back with {version}: MCUboot refused or reverted {journey.version} before it registered"
     moved, effects = _move(journey, Phase.ROLLED_BACK, now, 0)
     report = ReportPhase(text, causes.ROLLED_BACK)
     told = Feedback("closed", "failure", (f"cause: {causes.ROLLED_BACK}", text))

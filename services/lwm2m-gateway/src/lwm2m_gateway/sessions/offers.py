@@ -14,7 +14,6 @@ from lwm2m_gateway.sessions.events import (
     Observed,
     ObserveFirmware,
     OfferPackage,
-    ReadFirmware,
     ReportPhase,
     ResetFirmware,
     RevokeTicket,
@@ -25,6 +24,9 @@ from lwm2m_gateway.sessions.records import Journey, Pace, Way
 
 # Deltas whose container we know, as bits of 26250/0/3: packed with crle, with heatshrink.
 DELTA_FORMATS: Final = 1 | 2
+# How often a device is told to leave another package: old Zephyr and Wakaama say 2.04 to that and stay where they are,
+# and would do the same with an address.
+MAX_RESETS: Final = 8
 
 
 def report(journey: Journey) -> ReportPhase:
@@ -40,9 +42,6 @@ def report(journey: Journey) -> ReportPhase:
 def choose(journey: Journey, seen: Observed, now: float, pace: Pace) -> Step:
     """Idle, ready for an offer: by delta on the first attempt, if the device tells what it needs, else in full."""
     if journey.way == Way.OPEN:
-        if seen.formats is None and seen.version is None:
-            # A notification: it says nothing about the image.
-            return journey, (ReadFirmware(),)
         takes = (seen.formats or 0) & DELTA_FORMATS
         if seen.image and takes and pace.delta and not journey.offers:
             until = now + pace.delta
@@ -77,6 +76,12 @@ def delta_answered(journey: Journey, answer: DeltaAnswered, now: float, pace: Pa
 def without_delta(journey: Journey) -> Journey:
     """In full from now on; under another token, so that nobody joins the two downloads."""
     return replace(journey, way=Way.FULL, delta=None, token="")
+
+
+def reset(journey: Journey, now: float, pace: Pace) -> Step:
+    """The device holds another package: an empty URI leads to Idle, and whether it did is looked at later and later."""
+    wake_at = now + min(pace.ask_again, 2.0**journey.resets)
+    return replace(journey, resets=journey.resets + 1, wake_at=wake_at), (ResetFirmware(),)
 
 
 def address_refused(journey: Journey, code: str, now: float, pace: Pace) -> Step:

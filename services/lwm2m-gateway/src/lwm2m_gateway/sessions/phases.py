@@ -31,8 +31,8 @@ TRANSITIONS: Final[dict[Phase, frozenset[Phase]]] = {
     Phase.DOWNLOADING: frozenset({Phase.DOWNLOADED, Phase.REBOOTING, Phase.ASSIGNED}) | _GIVE_UP,
     Phase.DOWNLOADED: frozenset({Phase.EXECUTING, Phase.REBOOTING, Phase.ASSIGNED}) | _GIVE_UP,
     Phase.EXECUTING: frozenset({Phase.REBOOTING, Phase.DOWNLOADED, Phase.FAILED}),
-    # Back to DOWNLOADED is a new Execute: the last one was not heard. Back to ASSIGNED: what a delta gave was refused.
-    Phase.REBOOTING: frozenset({Phase.VERIFYING, Phase.DOWNLOADED, Phase.ASSIGNED, Phase.FAILED}),
+    # Back to DOWNLOADED is a new Execute: the last one was not heard.
+    Phase.REBOOTING: frozenset({Phase.VERIFYING, Phase.DOWNLOADED, Phase.FAILED}),
     # Back to ASSIGNED: Execute was perhaps never heard, and the device forgot its download over a reboot of its own.
     Phase.VERIFYING: frozenset({Phase.SUCCEEDED, Phase.FAILED, Phase.ROLLED_BACK, Phase.DOWNLOADED, Phase.ASSIGNED}),
     Phase.SUCCEEDED: frozenset(),

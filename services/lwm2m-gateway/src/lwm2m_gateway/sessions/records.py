@@ -69,6 +69,7 @@ class Journey:
     executed_at: float = 0.0
     accepted: bool = False
     unheard: int = 0
+    resets: int = 0
     token: str = ""
     old_version: str = ""
     state: int | None = None

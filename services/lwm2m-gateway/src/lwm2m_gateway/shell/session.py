@@ -23,7 +23,6 @@ from lwm2m_gateway.shell.inbox import Doorbell, Inbox
 from lwm2m_gateway.shell.surroundings import Surroundings
 from lwm2m_gateway.shell.values import (
     ATTRIBUTES,
-    DELTA_FORMATS,
     FIRMWARE_VERSION,
     IMAGE_OBJECT,
     as_text,
@@ -37,6 +36,9 @@ from lwm2m_gateway.shell.values import (
 logger = logging.getLogger(__name__)
 
 IDLE_SECONDS = 3600.0
+# What a read leads to may ask for another read (what came of an offer?), and that one for no more: whatever a device
+# says, it is asked again only in its turn.
+READS_AT_ONCE = 2
 # After a failure the update manager is asked again this soon, spread so that a fleet does not knock at once.
 RETRY_SECONDS = (3.0, 9.0)
 
@@ -66,6 +68,7 @@ class Session:
         self._wanted: Deployment | None = None
         self._greeted = False
         self._poll_at = 0.0
+        self._reads = 0
         self._task: asyncio.Task[None] | None = None
 
     def start(self) -> None:
@@ -121,6 +124,7 @@ class Session:
         return min(max(due - now, 0.05), IDLE_SECONDS)
 
     async def _take(self, what: Doorbell) -> None:
+        self._reads = 0
         match what:
             case "greet":
                 self._greeted = False
@@ -329,6 +333,9 @@ class Session:
         self.ring(observed(values))
 
     async def _read_firmware(self) -> None:
+        if self._reads >= READS_AT_ONCE:
+            return
+        self._reads += 1
         waiting = len(self._inbox)
         values = await self.device.read(Path(5, 0))
         if values is None or firmware.STATE not in values:
@@ -343,9 +350,9 @@ class Session:
             self._learn(version)
         going = self.journey
         deciding = going is not None and going.phase == Phase.ASSIGNED and going.way == records.Way.OPEN
-        image = {DELTA_FORMATS: 0, **await self._read_image()} if deciding else {}
+        image = await self._read_image() if deciding else {}
         if values or version:
-            await self._step(observed({**(values or {}), **(version or {}), **image}))
+            await self._step(observed({**(values or {}), **(version or {}), **image}, full=True))
 
     async def _ask_delta(self, going: Journey) -> events.DeltaAnswered:
         if self._wanted is None or self._wanted.action_id != going.action_id:

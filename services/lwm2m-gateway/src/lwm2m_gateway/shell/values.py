@@ -38,8 +38,11 @@ def as_texts(values: Values) -> dict[str, str]:
     return {str(path): as_text(value) for path, value in list(values.items())[:MAX_RESOURCES]}
 
 
-def observed(values: Values) -> events.Observed:
-    """The values a journey looks at; a device that writes words where numbers belong says nothing."""
+def observed(values: Values, *, full: bool = False) -> events.Observed:
+    """The values a journey looks at; a device that writes words where numbers belong says nothing.
+
+    `full`: they are all that the device has to say, and no notification.
+    """
     state, result = values.get(firmware.STATE), values.get(firmware.RESULT)
     version, uri = values.get(FIRMWARE_VERSION), values.get(firmware.PACKAGE_URI)
     image, formats = values.get(RUNNING_IMAGE), values.get(DELTA_FORMATS)
@@ -52,6 +55,7 @@ def observed(values: Values) -> events.Observed:
         image.hex() if isinstance(image, bytes) and len(image) == SHA256_BYTES else None,
         formats if isinstance(formats, int) else None,
         delivery if isinstance(delivery, int) else None,
+        full,
     )
 
 
