@@ -90,7 +90,9 @@ def test_bytes_behind_the_image_are_refused_with_what_mends_it(behind: bytes) ->
 
 def test_end_of_an_image_that_came_before_does_not_make_one_that_is_cut_short_whole() -> None:
     board = board_with(OLD)
-    fill(Package(board, FORMATS), NEW)
+    whole = Package(board, FORMATS)
+    fill(whole, NEW)
+    whole.finish()
     assert refusal(board, NEW[:8192]) == Result.INTEGRITY_CHECK_FAILED
     assert board.secondary_image() is not None, "for what lies there is the whole image"
 
