@@ -62,6 +62,16 @@ def test_confirmed_device_runs_on_past_the_deadline(device: Device) -> None:
     assert device.live("registered", "wait 700")[-1] == "off: power"
 
 
+def test_confirmed_device_runs_on_although_that_could_not_be_recorded_and_says_so_after_the_next_boot(
+    device: Device,
+) -> None:
+    updated(device)
+    said = device.live("registered", "wait 700", "read 26250/0/1", broken="settings")
+    assert said[-2:] == ["/26250/0/1 = 01", "off: power"]
+    assert device.boot().version == NEW
+    assert "result 1" in device.live()
+
+
 def test_image_that_never_registers_is_left_at_the_deadline_and_the_old_one_says_so(device: Device) -> None:
     updated(device)
     assert device.live("wait 601")[-1] == "off: reboot"
@@ -280,6 +290,14 @@ def test_object_26250_tells_the_hash_of_the_running_image_and_how_often_it_boote
     assert "/26250/0/1 = 01" in said
     assert "/26250/0/2 = 02 00 00 00" in said
     assert "/26250/0/3 = 03 00 00 00" in said
+
+
+def test_device_that_was_not_started_by_mcuboot_takes_no_deltas(program: Path, key: SigningKey, tmp_path: Path) -> None:
+    device = Device(program, tmp_path, key)
+    device.enrol()
+    said = device.live("read 26250/0/3")
+    assert "warning: the primary slot holds no MCUboot image" in said
+    assert "/26250/0/3 = 00 00 00 00" in said
 
 
 def test_client_that_gave_up_begins_anew_after_a_while(device: Device) -> None:

@@ -111,11 +111,13 @@ def test_status_shows_no_key(secure: Device) -> None:
     assert KEY not in "".join(said).lower()
 
 
-@pytest.mark.parametrize("name", ["server", "endpoint"])
-def test_text_longer_than_its_room_is_not_stored(plain: Device, name: str) -> None:
-    said = plain.live(f"updraft {name} coap://{'x' * 130}")
+@pytest.mark.parametrize(("name", "room"), [("server", 127), ("endpoint", 64)])
+def test_text_longer_than_its_room_is_not_stored(plain: Device, name: str, room: int) -> None:
+    said = plain.live(f"updraft {name} {'x' * (room + 1)}")
     assert "shell refuses: not stored: -22" in said
     assert not (plain.folder / name).exists()
+    plain.live(f"updraft {name} {'x' * room}")
+    assert (plain.folder / name).read_text() == "x" * room
 
 
 @pytest.mark.parametrize("name", ["record", "boots", "server", "endpoint", "identity", "psk", "unknown"])
@@ -125,6 +127,12 @@ def test_settings_that_make_no_sense_are_taken_for_none(plain: Device, name: str
     said = plain.live()
     assert "/3/0/3 = 1.0.0+0" in said
     assert "result 0" in said
+
+
+def test_number_that_was_not_stored_whole_is_none(plain: Device) -> None:
+    plain.enrol()
+    (plain.folder / "boots").write_bytes(b"\x07")
+    assert "/26250/0/2 = 01 00 00 00" in plain.live("read 26250/0/2")
 
 
 def test_bootstrap_server_is_asked_first_in_a_build_that_knows_one(tmp_path: Path) -> None:

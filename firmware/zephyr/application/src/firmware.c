@@ -54,10 +54,9 @@ static void show(void) {
 static enum updraft_result begin(const uint8_t *data, uint16_t length, size_t total) {
     unsigned actions;
 
-    /* Zephyr ends a download without a word when blocks stop coming, and resets one when the URI is emptied. */
-    if (update.state == UPDRAFT_DOWNLOADING) {
-        keep(updraft_update_failed(&update, UPDRAFT_CONNECTION_LOST));
-    } else if (update.state == UPDRAFT_DOWNLOADED) {
+    /* Zephyr ends a download without a word: one whose blocks stop coming, whose place this one takes, and one that has
+     * arrived, when the URI is emptied. */
+    if (update.state == UPDRAFT_DOWNLOADED) {
         keep(updraft_update_step(&update, UPDRAFT_RESET));
     }
     /* Refused while the running image is on trial: its fallback lies in the secondary slot. */
@@ -212,7 +211,8 @@ int firmware_confirm(void) {
     k_mutex_lock(&lock, K_FOREVER);
     error = boot_write_img_confirmed();
     if (error == 0) {
-        error = keep(updraft_update_confirmed(&update));
+        /* Not stored, it would be found out after the next boot, by the hash of what runs. */
+        keep(updraft_update_confirmed(&update));
         show();
     }
     k_mutex_unlock(&lock);

@@ -236,7 +236,7 @@ int settings_load_subtree(const char *subtree) {
 }
 
 int settings_save_one(const char *name, const void *value, size_t val_len) {
-    FILE *file = setting(name, "wb");
+    FILE *file = board_broken("settings") ? NULL : setting(name, "wb");
     if (file == NULL) {
         return -EIO;
     }
