@@ -1,5 +1,6 @@
 """Terminals to start `make run` in."""
 
+import tempfile
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -7,6 +8,13 @@ from typing import Any
 import pytest
 
 from updraft_local.testing import Terminal
+
+
+@pytest.fixture
+def tmp_path() -> Iterator[Path]:
+    """Not below pytest's own folder: the next pytest on this machine closes that to the user PostgreSQL runs as."""
+    with tempfile.TemporaryDirectory(prefix="updraft-local-") as folder:
+        yield Path(folder)
 
 
 @pytest.fixture
