@@ -16,6 +16,7 @@ DELIVERY = {0: "pull", 1: "push", 2: "pull, push"}
 MEMORIES = {
     Memory.NOTHING: "nothing: Idle, 0",
     Memory.ALL: "State, URI and Result",
+    Memory.RECORD: "Result: 1 when confirmed, 8 after a rollback",
     Memory.COUNTERS: "two counters: 1 or 8 at every boot",
 }
 

@@ -18,7 +18,7 @@ from pydantic import SecretStr
 from coap_http_proxy.bootstrap import Proxy
 from coap_http_proxy.settings import ProxySettings
 from coap_http_proxy.testing import HttpUpstream
-from lwm2m.firmware import PUSH_ONLY, RESULT
+from lwm2m.firmware import PUSH_ONLY, RESULT, STATE
 from lwm2m_gateway.bootstrap import Service
 from lwm2m_gateway.settings import GatewaySettings
 from lwm2m_gateway.testing import FakeManager
@@ -81,6 +81,12 @@ class World:
             for name, action, status in self.manager.feedback
             if action == self._action and status["execution"] == "closed"
         }
+
+    async def cancel(self, names: tuple[str, ...]) -> None:
+        """Cancels the last rollout on devices."""
+        for name in names:
+            self.manager.cancels[name] = self._action
+            await self.store.xadd("updraft:hints", {"tenant": "DEFAULT", "controllerId": name})
 
     async def all_end(self, names: tuple[str, ...]) -> dict[str, str]:
         """Waits for the end; `success` or what went wrong, by device."""
@@ -163,6 +169,23 @@ async def test_each_client_is_updated_reverted_and_updated_again(world: World) -
     # The next one is not held against what stands there since.
     await world.roll_out(small_image(KEY, "1.3.0", 7000), "1.3.0", PULLING)
     assert set((await world.all_end(PULLING)).values()) == {"success"}
+
+
+async def test_each_client_is_cancelled_in_mid_download_and_updated_by_the_next_assignment(world: World) -> None:
+    world.upstream.misbehave = "slow"
+    await world.roll_out(small_image(KEY, "1.1.0", 9000), "1.1.0", PULLING)
+    devices = [world.fleet[name] for name in PULLING]
+    await until(lambda: all(one.application and one.application.resources[STATE] == 1 for one in devices))
+    await world.cancel(PULLING)
+    assert set((await world.all_end(PULLING)).values()) == {"success"}
+    # No Zephyr has left its State by then: an empty URI does not end its download, the end of its ticket does.
+    still = {one.name for one in devices if one.application and one.application.resources[STATE] == 1}
+    assert still == set(PULLING) - {"dev-anjay"}
+
+    world.upstream.misbehave = ""
+    await world.roll_out(small_image(KEY, "1.2.0", 7000), "1.2.0", PULLING)
+    assert set((await world.all_end(PULLING)).values()) == {"success"}
+    assert world.running() == dict.fromkeys(PULLING, "1.2.0") | {"dev-wakaama": "1.0.0"}
 
 
 async def test_an_update_that_the_device_puts_off_is_waited_for(world: World) -> None:

@@ -26,8 +26,10 @@ async def test_update_is_downloaded_tried_registered_and_confirmed(
     assert (await server.ask(Code.POST, UPDATE)).code == Code.CHANGED
     await registered(server)
     assert await server.read(VERSION) == "1.1.0+3"
+    # Result 1 comes with the confirmation.
     assert (await server.read(STATE), await server.read(RESULT)) == ("0", "0")
     await until(lambda: device.board.confirmed)
+    assert await server.read(RESULT) == "1"
     await device.stop()
     assert server.deregistered == 1
     found = inspect_device(tmp_path / NAME)
@@ -60,8 +62,15 @@ async def test_device_that_never_confirms_goes_back_to_the_old_image(server: Scr
     assert refused.code == Code.METHOD_NOT_ALLOWED
     await registered(server)
     assert await server.read(VERSION) == "1.0.0"
-    assert (await server.read(STATE), await server.read(RESULT)) == ("0", "0")
+    assert (await server.read(STATE), await server.read(RESULT)) == ("0", "8")
     assert device.board.confirmed and device.ledger.reverts == 1
+    # It survives a reset, and goes with the next download.
+    await device.cut_power()
+    make(Misbehaviour.NEVER_CONFIRMS)
+    await registered(server)
+    assert await server.read(RESULT) == "8"
+    await offer(server)
+    assert await server.read(RESULT) == "0"
 
 
 async def test_new_image_that_reaches_no_server_goes_back(server: ScriptedServer, make: Make) -> None:

@@ -79,16 +79,34 @@ def test_each_client_refuses_a_pushed_package_in_its_own_way(
 def test_what_a_client_shows_after_a_reset(
     client: str, kept: Kept, on_trial: bool, waiting: bool, shown: tuple[State, Result]
 ) -> None:
-    assert after_boot(PROFILES[client], kept, on_trial=on_trial, waiting=waiting)[:2] == shown
+    assert after_boot(PROFILES[client], kept, on_trial=on_trial, waiting=waiting, running="")[:2] == shown
+
+
+@pytest.mark.parametrize(
+    ("kept", "running", "on_trial", "result", "kept_then"),
+    [
+        (Kept(target="new"), "new", True, Result.INITIAL, Kept(target="new")),
+        # Its power went between the confirmation and the record of it.
+        (Kept(target="new"), "new", False, Result.SUCCESS, Kept(result=Result.SUCCESS)),
+        (Kept(target="new"), "old", False, Result.UPDATE_FAILED, Kept(result=Result.UPDATE_FAILED)),
+        (Kept(result=Result.UPDATE_FAILED), "old", False, Result.UPDATE_FAILED, Kept(result=Result.UPDATE_FAILED)),
+        (Kept(), "old", False, Result.INITIAL, Kept()),
+    ],
+)
+def test_updraft_knows_by_the_hash_whether_its_update_has_arrived(
+    kept: Kept, running: str, on_trial: bool, result: Result, kept_then: Kept
+) -> None:
+    shown = after_boot(PROFILES["updraft"], kept, on_trial=on_trial, waiting=False, running=running)
+    assert shown == (IDLE, result, kept_then)
 
 
 def test_dm_lwm2m_reports_a_rollback_at_every_boot_until_the_next_success() -> None:
     client, kept = PROFILES["dm-lwm2m"], Kept(current=0, update=1)
     for _ in range(3):
-        _, result, kept = after_boot(client, kept, on_trial=False, waiting=False)
+        _, result, kept = after_boot(client, kept, on_trial=False, waiting=False, running="")
         assert result == Result.UPDATE_FAILED
     _, result, kept = after_boot(
-        client, Kept(current=kept.current, update=kept.current + 1), on_trial=True, waiting=False
+        client, Kept(current=kept.current, update=kept.current + 1), on_trial=True, waiting=False, running=""
     )
     assert result == Result.SUCCESS and kept.current == kept.update
 

@@ -251,6 +251,7 @@ class Application:
             self._log(f"cannot confirm: {error}", logging.ERROR)
             return
         self._set(CONFIRMED, True)
+        self.firmware.confirmed()
         self._log("registered and tested: confirmed")
 
     def _confirm_early(self) -> None:
@@ -263,6 +264,7 @@ class Application:
         except PowerCut:
             pass  # the reset is on its way
         else:
+            self.firmware.confirmed()
             self._log("confirmed, before any server was reached")
 
     async def _watchdog(self) -> None:

@@ -1,14 +1,15 @@
 """Object 5 decided without a device: which requests each client refuses, what it shows after a reset, when it defers.
 
-    before the reset    the boot                 keeps ALL             COUNTERS             NOTHING
-    Updating            swapped in               Idle, 1               Idle, 1              Idle, 0
-    Updating            old image, reverted      Idle, 8               Idle, 8              Idle, 0
-    Downloaded          image still waiting      Downloaded, 0         Idle, 1 or 8         Idle, 0
-    Downloading         -                        Downloading, goes on  Idle, 1 or 8         Idle, 0
+    before the reset    the boot               keeps ALL             COUNTERS      RECORD                      NOTHING
+    Updating            swapped in             Idle, 1               Idle, 1       Idle, 0; 1 when confirmed   Idle, 0
+    Updating            old image, reverted    Idle, 8               Idle, 8       Idle, 8                     Idle, 0
+    Downloaded          image still waiting    Downloaded, 0         Idle, 1 or 8  Idle, 0                     Idle, 0
+    Downloading         -                      Downloading, goes on  Idle, 1 or 8  Idle, 0                     Idle, 0
 
 dm-lwm2m's counters are two numbers in flash: `update` is set one above `current` at Execute, `current` follows when an
 unconfirmed image has booted. Equal is success, and so a device that never had an update reports one at every boot, and
-after one rollback reports 8 until the next success (dm-lwm2m, lwm2m.c).
+after one rollback reports 8 until the next success (dm-lwm2m, lwm2m.c). Updraft's application (firmware/core, update.c)
+keeps its Result until the next download, and knows what has arrived by its hash.
 
 Deferral is OMA object 5, 1.1: Severity (11), Maximum Defer Period (13), Result 11 with State Downloaded. The user may
 put an update off for as long as the period says, not a critical one, and not at all when the period is 0. A battery
@@ -32,12 +33,15 @@ _DEFERRED_RESOURCE: Final = 13
 
 @dataclass(frozen=True, slots=True)
 class Kept:
-    """What a client keeps of object 5 in flash: State and URI (Anjay), two counters (dm-lwm2m)."""
+    """What a client keeps of object 5 in flash: State and URI (Anjay), two counters (dm-lwm2m), Result and the SHA-256
+    of the image that is being installed, in hexadecimal (Updraft)."""
 
     state: State = State.IDLE
     uri: str = ""
     current: int = 0
     update: int = 0
+    result: Result = Result.INITIAL
+    target: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,14 +87,22 @@ def package_refusal(profile: Profile, state: State, payload: bytes, *, on_trial:
     return None
 
 
-def after_boot(profile: Profile, kept: Kept, *, on_trial: bool, waiting: bool) -> tuple[State, Result, Kept]:
+def after_boot(
+    profile: Profile, kept: Kept, *, on_trial: bool, waiting: bool, running: str
+) -> tuple[State, Result, Kept]:
     """State, Result and what to keep, at the start of a boot.
 
     `on_trial`: the bootloader has just swapped a new image in. `waiting`: a whole image lies in secondary.
+    `running`: SHA-256 of the running image, in hexadecimal.
     """
     match profile.memory:
         case Memory.NOTHING:
             return State.IDLE, Result.INITIAL, kept
+        case Memory.RECORD if not kept.target or (kept.target == running and on_trial):
+            return State.IDLE, kept.result, kept
+        case Memory.RECORD:
+            result = Result.SUCCESS if kept.target == running else Result.UPDATE_FAILED
+            return State.IDLE, result, Kept(result=result)
         case Memory.COUNTERS:
             kept = Kept(current=kept.update if on_trial else kept.current, update=kept.update)
             return State.IDLE, Result.SUCCESS if kept.current == kept.update else Result.UPDATE_FAILED, kept

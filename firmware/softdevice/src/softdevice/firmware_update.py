@@ -5,6 +5,7 @@ are pull's and push's business.
 """
 
 import asyncio
+import hashlib
 import logging
 from collections.abc import Callable
 from dataclasses import replace
@@ -18,6 +19,7 @@ from softdevice.coap_endpoint import CoapEndpoint
 from softdevice.download import DownloadFailed
 from softdevice.firmware_rules import (
     MAX_SEVERITY,
+    Kept,
     Verdict,
     after_boot,
     cancel_refusal,
@@ -93,21 +95,33 @@ class FirmwareUpdate:
         """State and Result at the start of a boot."""
         kept = self._ledger.kept
         waiting = kept.state == State.DOWNLOADED and self._board.secondary_image() is not None
-        state, result, now_kept = after_boot(self._profile, kept, on_trial=self._on_trial, waiting=waiting)
+        running = self._board.running
+        state, result, now_kept = after_boot(
+            self._profile,
+            kept,
+            on_trial=self._on_trial,
+            waiting=waiting,
+            running=running.sha256.hex() if running else "",
+        )
         self._resources.set(STATE, int(state))
         self._resources.set(RESULT, int(result))
         self._resources.set(PACKAGE_URI, now_kept.uri)
         if state == State.DOWNLOADED:
             self._resources.set(PACKAGE_VERSION, str(self._board.secondary_version()))
         if now_kept != kept:
-            self._ledger.kept = now_kept
-            self._ledger.save()
+            self._keep(now_kept)
 
     def start(self) -> None:
         """Recall what the client still knows, and go on with a download that was begun before the reset."""
         self._remember()
         if self.state == State.DOWNLOADING:
             self._task = asyncio.create_task(self._download(str(self._resources[PACKAGE_URI])))
+
+    def confirmed(self) -> None:
+        """The running image stays: an update that was installed with it has succeeded."""
+        if self._ledger.kept.target:
+            self._keep(replace(self._ledger.kept, target=""))
+            self._set(RESULT, int(Result.SUCCESS))
 
     def refusal(self, effect: Write | Execute) -> int | None:
         """The code a Write or Execute on object 5 is refused with, or None."""
@@ -191,14 +205,16 @@ class FirmwareUpdate:
     def _install(self) -> None:
         self._set(RESULT, int(Result.INITIAL))
         self._enter(State.UPDATING)
+        kept = self._ledger.kept
         if self._profile.memory == Memory.COUNTERS:
-            kept = self._ledger.kept
-            self._ledger.kept = replace(kept, update=kept.current + 1)
-            self._ledger.save()
+            self._keep(replace(kept, update=kept.current + 1))
+        elif self._profile.memory == Memory.RECORD and (image := self._board.secondary_image()) is not None:
+            self._keep(replace(kept, target=hashlib.sha256(image.data[: image.total_size]).hexdigest()))
         try:
             self._board.request_test()
         except TrailerError as error:
             self._log(f"the update cannot be requested: {error}", logging.ERROR)
+            self._keep(replace(self._ledger.kept, target=""))
             self._end(State.DOWNLOADED, Result.UPDATE_FAILED)
             return
         except PowerCut:
@@ -320,12 +336,17 @@ class FirmwareUpdate:
             return
         self._set(LAST_STATE_CHANGE, int(self._options.wall_clock()))
         if self._profile.memory == Memory.ALL:
-            self._ledger.kept = replace(self._ledger.kept, state=state, uri=str(self._resources[PACKAGE_URI]))
-            self._ledger.save()
+            self._keep(replace(self._ledger.kept, state=state, uri=str(self._resources[PACKAGE_URI])))
         self._set(STATE, int(state))
+
+    def _keep(self, kept: Kept) -> None:
+        self._ledger.kept = kept
+        self._ledger.save()
 
     def _set(self, path: Path, value: ResourceValue) -> bool:
         changed = self._resources.set(path, value)
+        if changed and path == RESULT and self._profile.memory == Memory.RECORD:
+            self._keep(replace(self._ledger.kept, result=Result(int(str(value)))))
         if changed:
             self._changed(path)
         return changed

@@ -7,7 +7,7 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any, Final
 
-from lwm2m.firmware import State
+from lwm2m.firmware import Result, State
 from softdevice.download import Progress
 from softdevice.firmware_rules import Kept
 from softdevice.package import Checkpoint
@@ -45,11 +45,13 @@ class Ledger:
         ledger = cls(path, endpoint)
         try:
             stored: Any = json.loads(path.read_text())
-            progress, checkpoint = stored.pop("progress"), stored.pop("checkpoint")
+            # A ledger of an older softdevice has no checkpoint and nothing kept; its counters are good all the same.
+            progress, checkpoint, kept = (stored.get(name) for name in ("progress", "checkpoint", "kept"))
             ledger.progress = Progress(**progress) if progress else None
             ledger.checkpoint = Checkpoint(**checkpoint) if checkpoint else None
-            kept = stored.pop("kept")
-            ledger.kept = Kept(**{**kept, "state": State(kept["state"])})
+            if kept:
+                states = {"state": State(kept["state"]), "result": Result(kept.get("result", 0))}
+                ledger.kept = Kept(**{**kept, **states})
             for name in _COUNTERS:
                 setattr(ledger, name, int(stored[name]))
             ledger.rebooted_mid_download = bool(stored["rebooted_mid_download"])

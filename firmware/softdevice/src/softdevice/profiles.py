@@ -18,6 +18,7 @@ class Memory(StrEnum):
 
     NOTHING = "nothing"  # Zephyr: both live in RAM
     ALL = "all"  # Anjay: the application restores them
+    RECORD = "record"  # Updraft's application: the Result, and the hash of the image that is being installed
     COUNTERS = "counters"  # dm-lwm2m: two numbers in flash, compared at each boot
 
 
@@ -93,6 +94,7 @@ UPDRAFT: Final = Profile(
     firmware_resources=(6, 7, 8, 10, 11, 12, 13),
     block_size=512,
     resumes=True,
+    memory=Memory.RECORD,
     manufacturer="Updraft",
 )
 
