@@ -5,6 +5,7 @@ with a timer each, however many there are, and opens TCP and TLS beside UDP. A s
 traceback and fill no memory: so datagrams are checked before, and the table of duplicates is ours.
 """
 
+import asyncio
 import logging
 import time
 from collections import OrderedDict
@@ -53,6 +54,8 @@ class Face:
         self._udp: MessageInterfaceUDP6 = self._manager.message_interface
         self._take = self._udp.datagram_msg_received
         self._udp.datagram_msg_received = self._received
+        self._failed = self._manager.dispatch_error
+        self._manager.dispatch_error = self._fail_later
         self._manager._deduplicate_message = self._is_duplicate
         self._manager._store_response_for_duplicates = self._keep_answer
 
@@ -71,6 +74,11 @@ class Face:
     async def shutdown(self) -> None:
         """Let the port go."""
         await self.context.shutdown()
+
+    def _fail_later(self, failure: Exception, remote: Any) -> None:
+        # The kernel may tell it in the middle of a sending, where aiocoap first forgets the exchange and then keeps half
+        # of it, until "backlogs/active_exchange relation violated".
+        asyncio.get_running_loop().call_soon(self._failed, failure, remote)
 
     def _received(self, data: bytes, ancdata: Any, flags: int, address: Any) -> None:
         try:
