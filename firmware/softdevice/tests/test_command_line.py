@@ -61,13 +61,13 @@ def test_wrong_versions_and_sizes_are_named() -> None:
     "arguments",
     [
         ["fleet", "--server", "http://h:1", "--devices", "1"],
-        ["fleet", "--devices", "0"],
         ["fleet", "--devices", "1", "--misbehave", "softdevice-0001=sulks"],
         ["fleet", "--devices", "1", "--misbehave", "nobody=queue_mode"],
-        ["fleet", "--devices", "1", "--start-rate", "0"],
+        ["fleet", "--devices", "1", "--duration", "0.1", "--report", "no-such-folder/report.json"],
         ["run", "--name", "x", "--image", "missing.bin"],
         ["run", "--in-memory", "--key", "public.pem"],
         ["inspect", "no-such-folder"],
+        ["image", "--input", "a.bin", "--version", "1.0.0", "--key", "public.pem", "--output", "b.bin"],
     ],
 )
 def test_mistakes_are_told_in_one_line(
@@ -81,6 +81,23 @@ def test_mistakes_are_told_in_one_line(
         arguments = [*arguments, "--key", "public.pem", "--image", "a.bin"]
     assert main(arguments) == 1
     assert capsys.readouterr().err.count("\n") == 1
+
+
+@pytest.mark.parametrize("devices", [b"", b"\x00" * 8192])
+def test_flash_file_that_is_none_is_named_with_what_to_do(
+    devices: bytes, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    Path("public.pem").write_bytes(new_key().public_pem)
+    flash = Path("devices", "softdevice-0001", "flash.bin")
+    flash.parent.mkdir(parents=True)
+    arguments = ["fleet", "--devices", "1", "--key", "public.pem", "--directory", "devices"]
+    assert main(arguments) == 1
+    assert "softdevice-0001 is new" in capsys.readouterr().err and not flash.exists()
+    flash.write_bytes(devices)
+    assert main(arguments) == 1
+    told = capsys.readouterr().err
+    assert f"{flash} has {len(devices)} bytes" in told and "remove it" in told and told.count("\n") == 1
 
 
 def test_image_of_a_strange_key_is_refused_before_devices_are_made(

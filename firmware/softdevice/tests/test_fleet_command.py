@@ -10,6 +10,7 @@ from collections.abc import AsyncIterator
 from pathlib import Path
 
 import pytest
+from device_world import until
 
 from softdevice.__main__ import main
 
@@ -107,8 +108,54 @@ def test_help_of_each_command_shows_an_example_that_is_one(command: str, capsys:
     assert f"python -m softdevice {command.split()[0]}" in capsys.readouterr().out.partition("example")[2]
 
 
-@pytest.mark.parametrize("option", ["--link=moon", "--profile=nokia", "--profile-mix=zephyr", "--duration=long"])
-def test_words_nobody_knows_are_wrong_usage(option: str) -> None:
+async def test_too_few_files_are_told_before_anything_starts() -> None:
+    process = await asyncio.create_subprocess_exec(
+        *("sh", "-c", 'ulimit -n 100; exec "$@"', "sh", *PYTHON, "fleet", "--in-memory", "--devices", "600"),
+        *("--duration", "0.1"),
+        stderr=asyncio.subprocess.PIPE,
+    )
+    async with asyncio.timeout(60):
+        _, errors = await process.communicate()
+    assert process.returncode == 1
+    assert b"600 devices need 664 open files" in errors and errors.count(b"\n") == 1
+
+
+async def test_report_is_there_before_devices_say_goodbye_and_a_second_signal_ends_at_once(
+    registrar: tuple[int, asyncio.subprocess.Process], tmp_path: Path
+) -> None:
+    report = tmp_path / "report.json"
+    process = await asyncio.create_subprocess_exec(
+        *PYTHON,
+        *("fleet", "--in-memory", "--devices", "3", "--server", f"coap://127.0.0.1:{registrar[0]}", "--hurry"),
+        *("--report", str(report), "--log-format", "json", "--no-progress"),
+        stderr=asyncio.subprocess.PIPE,
+    )
+    assert process.stderr is not None
+    async with asyncio.timeout(30):
+        for _ in range(3):
+            while b'"registered"' not in await process.stderr.readline():
+                pass
+    registrar[1].kill()
+    process.send_signal(signal.SIGTERM)
+    await until(lambda: bool(report.read_text()))
+    assert json.loads(report.read_text())["registered"] == 3
+    process.send_signal(signal.SIGTERM)
+    async with asyncio.timeout(10):
+        assert await process.wait() == 128 + signal.SIGTERM
+
+
+@pytest.mark.parametrize(
+    "option",
+    [
+        *("--link=moon", "--profile=nokia", "--profile-mix=zephyr"),
+        *("--devices=0", "--devices=some", "--start-rate=0", "--start-rate=nan"),
+        *("--duration=long", "--duration=nan", "--duration=0", "--confirm-deadline-seconds=-1"),
+        # What the environment may not say, the command line may not say.
+        *("--lifetime=0", "--lifetime=-100", "--report-seconds=0", "--report-seconds=inf", "--patience-seconds=0"),
+        *("--ack-timeout=0", "--ack-timeout=-3", "--block-size=5"),
+    ],
+)
+def test_words_and_numbers_that_mean_nothing_are_wrong_usage(option: str) -> None:
     with pytest.raises(SystemExit) as left:
         main(["fleet", option])
     assert left.value.code == 2

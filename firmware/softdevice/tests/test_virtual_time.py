@@ -14,7 +14,7 @@ from lwm2m.firmware import PACKAGE_URI, STATE, UPDATE
 from softdevice import virtual_time
 from softdevice.coap_endpoint import Transmission
 from softdevice.fleet import Fleet, device_names
-from softdevice.link import LinkProfile
+from softdevice.link import GOOD, LinkProfile
 from softdevice.options import DeviceOptions
 from softdevice.profiles import PROFILES, mixed
 from softdevice.registrar import Registrar
@@ -180,3 +180,21 @@ def test_waiting_for_what_never_happens_is_an_error_and_no_wait() -> None:
 
     with pytest.raises(virtual_time.Stalled):
         virtual_time.run(story())
+
+
+def test_thousand_devices_whose_server_is_gone_end_together_and_soon() -> None:
+    async def story() -> float:
+        server = Registrar()
+        await server.open(("server", 5683))
+        options = replace(OPTIONS, link=GOOD)
+        fleet = Fleet(device_names(1000), None, options, image=OLD, keys=(KEY.public,), stagger_seconds=0.0)
+        await fleet.start()
+        await asyncio.sleep(60)
+        assert fleet.registered == 1000
+        server.close()
+        begun = asyncio.get_running_loop().time()
+        await fleet.stop(deregister=True)
+        assert fleet.registered == 0
+        return asyncio.get_running_loop().time() - begun
+
+    assert virtual_time.run(story()) <= 10

@@ -2,6 +2,7 @@
 
 import argparse
 import asyncio
+import contextlib
 import json
 import logging
 import os
@@ -11,7 +12,7 @@ import time
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
-from typing import Final
+from typing import Final, TextIO
 
 from mcuboot_image import DecodeError, PublicKey, VerificationError, load_public_key, parse, verify
 from servicekit import logs
@@ -19,8 +20,10 @@ from servicekit.settings import load
 from softdevice import images, runner
 from softdevice.arguments import parser
 from softdevice.coap_endpoint import Transmission
+from softdevice.device import FLASH_FILE
 from softdevice.download import DEFAULT_PORT
-from softdevice.fleet import Fleet, device_names
+from softdevice.flash import FlashError
+from softdevice.fleet import SPARE_FILES, Fleet, allow_open_files, device_names
 from softdevice.inspection import inspect_fleet
 from softdevice.options import DeviceOptions, Misbehaviour
 from softdevice.profiles import Profile, mixed
@@ -55,15 +58,13 @@ def main(arguments: list[str] | None = None) -> int:
     given = parser(load(Settings)).parse_args(arguments)
     try:
         return int(_COMMANDS[given.command](given) or 0)
-    except (UsageError, images.ImageError, OSError, ValueError) as error:
+    except (UsageError, FlashError, OSError, ValueError) as error:
         sys.stderr.write(f"softdevice: {error}\n")
         return 1
 
 
 def _fleet(given: argparse.Namespace) -> int:
     names = device_names(given.devices, given.name_prefix)
-    if given.start_rate <= 0:
-        raise UsageError("--start-rate is above zero")
     profiles = mixed(given.profile_mix, len(names)) if given.profile_mix else ()
     shows = given.progress if given.progress is not None else bool(given.duration or given.report)
     return _run(given, names, profiles, shows=shows)
@@ -75,8 +76,6 @@ def _single(given: argparse.Namespace) -> int:
 
 
 def _run(given: argparse.Namespace, names: tuple[str, ...], profiles: tuple[Profile, ...], *, shows: bool) -> int:
-    if not names:
-        raise UsageError("a fleet has at least one device")
     if given.log_format == "json":
         handler = logging.StreamHandler(sys.stderr)
         handler.setFormatter(JsonFormatter())
@@ -84,34 +83,46 @@ def _run(given: argparse.Namespace, names: tuple[str, ...], profiles: tuple[Prof
         logging.getLogger("asyncio").setLevel(logging.WARNING)
     else:
         logs.configure(given.log_level)
+    if (allowed := allow_open_files(len(names) + SPARE_FILES)) < len(names) + SPARE_FILES:
+        raise UsageError(
+            f"{len(names)} devices need {len(names) + SPARE_FILES} open files and the system allows {allowed}: "
+            "raise its hard limit (ulimit -Hn) or ask for fewer devices"
+        )
     image, keys = _image_and_keys(given, names)
     before = resident_bytes()
-    fleet = Fleet(
-        names,
-        None if given.in_memory else given.directory,
-        device_options(given),
-        image=image,
-        keys=keys,
-        misbehaviours=_misbehaviours(given.misbehave, names),
-        profiles=profiles,
-        stagger_seconds=1 / given.start_rate,
-    )
-    report, in_full = asyncio.run(
-        runner.run(
-            fleet,
-            resident_before=before,
-            seconds=given.duration,
-            shows=shows,
-            deregister=not given.no_deregister,
+    # Opened first: a file that cannot be written is told before the fleet has run, not after.
+    with _report_file(given.report) as report_to:
+        fleet = Fleet(
+            names,
+            None if given.in_memory else given.directory,
+            device_options(given),
+            image=image,
+            keys=keys,
+            misbehaviours=_misbehaviours(given.misbehave, names),
+            profiles=profiles,
+            stagger_seconds=1 / given.start_rate,
         )
-    )
-    if given.report is not None:
-        runner.write_report(report, None if given.report == "-" else Path(given.report))
+        report, in_full = asyncio.run(
+            runner.run(
+                fleet,
+                resident_before=before,
+                seconds=given.duration,
+                shows=shows,
+                deregister=not given.no_deregister,
+                report_to=report_to,
+            )
+        )
     return _NOT_ALL_REGISTERED if in_full and report["registered"] < len(names) else 0
 
 
+def _report_file(report: str | None) -> contextlib.AbstractContextManager[TextIO | None]:
+    if report is None or report == "-":
+        return contextlib.nullcontext(sys.stdout if report else None)
+    return Path(report).open("w")
+
+
 def _registrar(given: argparse.Namespace) -> None:
-    runner.write_report(asyncio.run(_registrar_until_signal(given.host, given.port)), None)
+    runner.write_report(asyncio.run(_registrar_until_signal(given.host, given.port)), sys.stdout)
 
 
 async def _registrar_until_signal(host: str, port: int) -> dict[str, int]:
@@ -175,7 +186,7 @@ def _image_and_keys(given: argparse.Namespace, names: tuple[str, ...]) -> tuple[
         return image, keys
     if given.in_memory:
         raise UsageError("--image is missing: devices in memory are new and need one to start with")
-    if missing := [name for name in names if not (given.directory / name).is_dir()]:
+    if missing := [name for name in names if not (given.directory / name / FLASH_FILE).exists()]:
         raise UsageError(f"--image is missing: {missing[0]} is new and needs one to start with")
     return b"", keys
 

@@ -1,8 +1,11 @@
 """The command line: what may be asked for, in which words, with which defaults."""
 
 import argparse
+from collections.abc import Callable
 from pathlib import Path
-from typing import Final
+from typing import Annotated, Any, Final
+
+from pydantic import TypeAdapter, ValidationError
 
 from softdevice.link import GOOD, PRESETS, LinkProfile, parse_link
 from softdevice.personalities import MEANINGS, Personality
@@ -105,11 +108,20 @@ def parser(settings: Settings) -> argparse.ArgumentParser:
 
     fleet = _command(commands, "fleet", "run many devices, until SIGTERM or SIGINT or for a time", _DEVICES + _FLEET)
     add = fleet.add_argument
-    add("--devices", type=int, default=settings.devices, help="how many (%(default)s)")
+    add("--devices", type=_setting("devices"), default=settings.devices, help="how many (%(default)s)")
     add("--name-prefix", default=settings.name_prefix, help="names are this and 0001.. (%(default)s)")
     add("--profile-mix", type=_mix, metavar="MIX", help="weights of profiles: zephyr=60,anjay=40")
-    add("--start-rate", type=float, default=settings.start_rate, help="devices switched on per second (%(default)s)")
-    add("--duration", type=float, help="seconds from the last one switched on to the end; without end when left out")
+    add(
+        "--start-rate",
+        type=_setting("start_rate"),
+        default=settings.start_rate,
+        help="devices switched on per second (%(default)s)",
+    )
+    add(
+        "--duration",
+        type=_setting("report_seconds"),
+        help="seconds from the last one switched on to the end; without end when left out",
+    )
     add("--report", metavar="FILE", help="write a JSON report at the end; - is standard output")
     add("--progress", action=argparse.BooleanOptionalAction, help="show how it is (with --duration or --report)")
     _device_options(fleet, settings)
@@ -168,12 +180,42 @@ def _device_options(parser: argparse.ArgumentParser, settings: Settings) -> None
     add("--key", type=Path, action="append", default=None, help="public key, PEM; may be given more than once")
     add("--misbehave", action="append", default=[], metavar="NAME=KIND", help="a vice, see below")
     add("--hurry", action="store_true", help="short timers: confirmation deadline 8 s, reboot 0.2 s, and so on")
-    add("--lifetime", type=int, default=settings.lifetime, help="registration lifetime, seconds (%(default)s)")
-    add("--ack-timeout", type=float, default=settings.ack_timeout, help="CoAP ACK_TIMEOUT, seconds (%(default)s)")
-    add("--report-seconds", type=float, default=None, help=f"telemetry period ({settings.report_seconds})")
-    add("--patience-seconds", type=float, default=settings.patience_seconds, help="per block (%(default)s)")
-    add("--confirm-deadline-seconds", type=float, default=None, help="unconfirmed image runs that long (120)")
-    add("--block-size", type=int, default=settings.block_size, help="bytes asked for at a time (the profile's)")
+    add(
+        "--lifetime",
+        type=_setting("lifetime"),
+        default=settings.lifetime,
+        help="registration lifetime, seconds (%(default)s)",
+    )
+    add(
+        "--ack-timeout",
+        type=_setting("ack_timeout"),
+        default=settings.ack_timeout,
+        help="CoAP ACK_TIMEOUT, seconds (%(default)s)",
+    )
+    add(
+        "--report-seconds",
+        type=_setting("report_seconds"),
+        default=None,
+        help=f"telemetry period ({settings.report_seconds})",
+    )
+    add(
+        "--patience-seconds",
+        type=_setting("patience_seconds"),
+        default=settings.patience_seconds,
+        help="per block (%(default)s)",
+    )
+    add(
+        "--confirm-deadline-seconds",
+        type=_setting("report_seconds"),
+        default=None,
+        help="unconfirmed image runs that long (120)",
+    )
+    add(
+        "--block-size",
+        type=_setting("block_size"),
+        default=settings.block_size,
+        help="bytes asked for at a time (the profile's)",
+    )
     add("--pull-proxy", default=None, help="coap://host:port of a CoAP proxy that is asked for all firmware")
     add("--profile", type=_profile, default=UPDRAFT, metavar="NAME", help="client to behave like, see below (updraft)")
     add("--link", type=_link, default=GOOD, metavar="LINK", help="radio, see below (good)")
@@ -182,6 +224,21 @@ def _device_options(parser: argparse.ArgumentParser, settings: Settings) -> None
     add("--log-format", choices=("text", "json"), default=settings.log_format)
     add("--log-level", default=settings.log_level)
     parser.set_defaults(default_key=settings.key, default_report_seconds=settings.report_seconds)
+
+
+def _setting(name: str) -> Callable[[str], Any]:
+    """Reads an option under the rules of the setting of that name."""
+    info = Settings.model_fields[name]
+    kind: Any = Annotated[info.annotation, *info.metadata]
+    adapter: TypeAdapter[Any] = TypeAdapter(kind, config=Settings.model_config)
+
+    def read(text: str) -> Any:
+        try:
+            return adapter.validate_python(text)
+        except ValidationError as error:
+            raise argparse.ArgumentTypeError(f"{text}: {error.errors()[0]['msg']}") from error
+
+    return read
 
 
 def _link(text: str) -> LinkProfile:

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
-from mcuboot_image import HEADER_BYTES, Image, PublicKey, Version
+from mcuboot_image import Image, PublicKey, Version
 from softdevice.boot_config import BootConfig
 from softdevice.bootloader import BootOutcome, boot, largest_image, swap_type
 from softdevice.flash import SECTOR_BYTES, FileStorage, Flash, FlashError, Storage
@@ -73,10 +73,6 @@ class Board:
             area.erase(0, area.size)
         self.primary.write(0, image + b"\xff" * (-len(image) % self.flash.write_align))
         self._running = None
-
-    def is_blank(self) -> bool:
-        """Whether primary has never been programmed."""
-        return self.primary.is_erased(self.primary.read(0, HEADER_BYTES))
 
     def power_on(self) -> BootOutcome:
         """Run the bootloader; raises PowerCut and BootAssertion as `bootloader.boot` does."""

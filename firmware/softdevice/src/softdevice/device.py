@@ -42,10 +42,15 @@ class Device:
         cls, name: str, folder: Path, image: bytes, keys: tuple[PublicKey, ...], options: DeviceOptions, tally: Tally
     ) -> "Device":
         """A device whose memory is `folder`; one that is new there leaves the factory with `image`."""
-        folder.mkdir(parents=True, exist_ok=True)
-        board = Board.on_file(folder / FLASH_FILE, keys, sectors=options.slot_sectors)
-        if board.is_blank():
-            board.provision(image)
+        flash = folder / FLASH_FILE
+        if not flash.exists():
+            # Under another name until it is whole: a factory that is killed leaves no half device behind.
+            folder.mkdir(parents=True, exist_ok=True)
+            unfinished = flash.with_suffix(".new")
+            unfinished.unlink(missing_ok=True)
+            Board.on_file(unfinished, keys, sectors=options.slot_sectors).provision(image)
+            unfinished.replace(flash)
+        board = Board.on_file(flash, keys, sectors=options.slot_sectors)
         ledger = Ledger.load(folder / LEDGER_FILE, name)
         ledger.save()
         return cls(name, board, ledger, options, tally)
@@ -130,7 +135,8 @@ class Device:
             self.ledger.progress = self.ledger.checkpoint = None
         self.ledger.save()
         if outcome.version is None:
-            self._log("no bootable image", logging.ERROR)
+            again = f"; remove {self.ledger.path.parent / FLASH_FILE} to have it made anew" if self.ledger.path else ""
+            self._log(f"no bootable image{again}", logging.ERROR)
             return None
         word = {SwapType.NONE: "", SwapType.REVERT: ", reverted"}.get(outcome.swapped, ", swapped in")
         self._log(f"boots {outcome.version}{word}")

@@ -87,7 +87,10 @@ class FileStorage:
             with path.open("wb") as file:
                 file.truncate(size)
         if path.stat().st_size != size:
-            raise FlashError(f"{path.name} has {path.stat().st_size} bytes, a flash of {size} was expected")
+            raise FlashError(
+                f"{path} has {path.stat().st_size} bytes, a flash of {size} was expected; "
+                "remove it to have the device made anew"
+            )
 
     def read(self, offset: int, length: int) -> bytes:
         """Bytes from `offset`."""

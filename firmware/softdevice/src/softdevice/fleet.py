@@ -1,6 +1,7 @@
 """Many devices in one process: makes them, starts them staggered, stops them, and finds them again in their folder."""
 
 import asyncio
+import contextlib
 import functools
 import re
 import resource
@@ -18,6 +19,10 @@ from softdevice.tally import Tally
 
 # A name is a folder, a query item and a word in a log line.
 _NAME: Final = re.compile(r"[A-Za-z0-9][A-Za-z0-9._:-]{0,63}")
+# What the process opens beside a socket for each device.
+SPARE_FILES: Final = 64
+# All devices together say goodbye for this long: a server that is gone answers none of them.
+_GOODBYE_SECONDS: Final = 8.0
 
 
 def device_names(count: int, prefix: str = "softdevice-") -> tuple[str, ...]:
@@ -77,20 +82,23 @@ class Fleet:
 
     async def start(self) -> None:
         """Switch all on, one after the other."""
-        allow_open_files(len(self.devices) + 64)
+        allow_open_files(len(self.devices) + SPARE_FILES)
         for device in self.devices.values():
             device.start()
             await asyncio.sleep(self._stagger)
 
     async def stop(self, *, deregister: bool | None = None) -> None:
-        """Switch all off, many at a time."""
+        """Switch all off, many at a time; who could not de-register in the time for all goes without a word."""
         gate = asyncio.Semaphore(64)
 
         async def one(device: Device) -> None:
             async with gate:
                 await device.stop(deregister=deregister)
 
-        await asyncio.gather(*(one(device) for device in self.devices.values()))
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(_GOODBYE_SECONDS):
+                await asyncio.gather(*(one(device) for device in self.devices.values()))
+        await asyncio.gather(*(device.cut_power() for device in self.devices.values()))
 
     async def __aenter__(self) -> "Fleet":
         await self.start()
@@ -102,8 +110,10 @@ class Fleet:
         await self.stop()
 
 
-def allow_open_files(needed: int) -> None:
-    """Raise the soft limit of open files as far as the hard one allows: a socket for each device."""
+def allow_open_files(needed: int) -> int:
+    """Raise the soft limit of open files as far as the hard one allows, to `needed`; returns how many are allowed."""
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     if soft < needed:
-        resource.setrlimit(resource.RLIMIT_NOFILE, (min(needed, hard), hard))
+        soft = min(needed, hard)
+        resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
+    return soft

@@ -54,7 +54,7 @@ def load_key(path: Path) -> SigningKey:
     key = keys.load(str(path))
     if key is None:
         raise ImageError(f"{path.name} is protected by a password; export it without one for the workbench")
-    if not hasattr(key, "export_private"):
+    if not hasattr(key.key, "private_bytes"):
         raise ImageError(f"{path.name} holds a public key; signing needs the private one")
     return _from_imgtool(key)
 

@@ -4,11 +4,11 @@ import asyncio
 import gc
 import json
 import logging
+import os
 import signal
 import sys
 import time
-from pathlib import Path
-from typing import Any, Final
+from typing import Any, Final, TextIO
 
 from softdevice.fleet import Fleet
 from softdevice.report import cost_report, cpu_seconds, fleet_report, resident_bytes
@@ -17,17 +17,25 @@ _PROGRESS: Final = logging.getLogger("softdevice.progress")
 _SECOND: Final = 1.0
 # How often where lines are kept.
 _LINE_SECONDS: Final = 10.0
+_SIGNALS: Final = (signal.SIGTERM, signal.SIGINT)
 
 
 async def run(
-    fleet: Fleet, *, resident_before: int, seconds: float | None, shows: bool, deregister: bool
+    fleet: Fleet,
+    *,
+    resident_before: int,
+    seconds: float | None,
+    shows: bool,
+    deregister: bool,
+    report_to: TextIO | None = None,
 ) -> tuple[dict[str, Any], bool]:
-    """Start the fleet, keep it for `seconds` after the last device was switched on, or until SIGTERM or SIGINT, stop
-    it; returns the report, and whether the time was spent in full. `resident_before`: bytes before the fleet was made.
+    """Start the fleet, keep it for `seconds` after the last device was switched on, or until SIGTERM or SIGINT, write
+    the report, stop the fleet; returns the report, and whether the time was spent in full. A signal while it stops ends
+    the process at once. `resident_before`: bytes before the fleet was made.
     """
-    stop = asyncio.Event()
-    for number in (signal.SIGTERM, signal.SIGINT):
-        asyncio.get_running_loop().add_signal_handler(number, stop.set)
+    loop, stop = asyncio.get_running_loop(), asyncio.Event()
+    for number in _SIGNALS:
+        loop.add_signal_handler(number, stop.set)
     begun = time.monotonic()
     tasks = [asyncio.create_task(_start(fleet))]
     if shows:
@@ -43,17 +51,21 @@ async def run(
     for task in (*tasks, stopped):
         task.cancel()
     await asyncio.gather(*tasks, stopped, return_exceptions=True)
+    if report_to is not None:
+        write_report(report, report_to)
+    was_full = not stop.is_set()
+    for number in _SIGNALS:
+        # For the devices the power goes, which they survive. The default action would not end a container's first
+        # process.
+        loop.add_signal_handler(number, os._exit, 128 + number)
     await fleet.stop(deregister=deregister)
-    return report, not stop.is_set()
+    return report, was_full
 
 
-def write_report(report: dict[str, Any], path: Path | None) -> None:
-    """To a file, or to standard output for None."""
-    text = json.dumps(report, indent=2) + "\n"
-    if path is None:
-        sys.stdout.write(text)
-    else:
-        path.write_text(text)
+def write_report(report: dict[str, Any], file: TextIO) -> None:
+    """As JSON, and at once."""
+    file.write(json.dumps(report, indent=2) + "\n")
+    file.flush()
 
 
 async def _start(fleet: Fleet) -> None:

@@ -9,7 +9,7 @@ from pydantic_settings import BaseSettings, SettingsConfigDict
 class Settings(BaseSettings):
     """Environment of `python -m softdevice`; every variable is optional."""
 
-    model_config = SettingsConfigDict(env_prefix="SOFTDEVICE_", extra="ignore")
+    model_config = SettingsConfigDict(env_prefix="SOFTDEVICE_", extra="ignore", allow_inf_nan=False)
 
     server: str = Field("coap://127.0.0.1:5683", description="LwM2M server, coap://host:port")
     directory: str = Field("softdevices", description="folder with one folder for each device")
