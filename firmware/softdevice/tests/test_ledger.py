@@ -1,5 +1,6 @@
 """The ledger: one page of a file, whatever is in it, read back as it was."""
 
+import json
 from pathlib import Path
 
 from firmware_delta import HEADER_BYTES, MAX_DUMP_BYTES
@@ -55,3 +56,14 @@ def test_ledger_that_nobody_can_read_is_begun_anew(tmp_path: Path) -> None:
     ):
         path.write_bytes(broken)
         assert Ledger.load(path, "dev-1") == Ledger(path, "dev-1")
+
+
+def test_ledger_of_an_older_softdevice_keeps_its_counters(tmp_path: Path) -> None:
+    path = tmp_path / "device.json"
+    ledger = largest(path)
+    ledger.save()
+    stored = json.loads(path.read_text())
+    del stored["checkpoint"], stored["kept"]
+    path.write_text(json.dumps(stored))
+    ledger.checkpoint, ledger.kept = None, Kept()
+    assert Ledger.load(path, "another") == ledger
