@@ -1,4 +1,4 @@
-"""The UDP face keeps what aiocoap remembers of its exchanges whole when the network answers for a host that has gone."""
+"""The UDP face keeps what aiocoap remembers of its exchanges whole when the network says that a host has gone."""
 
 import asyncio
 import socket

@@ -59,7 +59,8 @@ def test_a_device_in_the_middle_of_something_else_is_reset_first() -> None:
 
 
 def test_a_device_that_will_not_leave_anothers_download_is_reset_later_and_later_and_given_up_at_last() -> None:
-    story, pauses = Story().reads(1, OLD), []
+    story = Story().reads(1, OLD)
+    pauses: list[float] = []
     while story.journey.phase == Phase.ASSIGNED and len(pauses) < 20:
         pauses.append(story.journey.wake_at - story.now)
         story.effects.clear()

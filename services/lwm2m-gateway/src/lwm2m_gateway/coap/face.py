@@ -76,8 +76,8 @@ class Face:
         await self.context.shutdown()
 
     def _fail_later(self, failure: Exception, remote: Any) -> None:
-        # The kernel may tell it in the middle of a sending, where aiocoap first forgets the exchange and then keeps half
-        # of it, until "backlogs/active_exchange relation violated".
+        # The kernel may tell it in the middle of a sending; aiocoap would forget the exchange and then keep half of it,
+        # until "backlogs/active_exchange relation violated".
         asyncio.get_running_loop().call_soon(self._failed, failure, remote)
 
     def _received(self, data: bytes, ancdata: Any, flags: int, address: Any) -> None:
