@@ -171,4 +171,4 @@ def test_device_that_lost_its_connection_is_offered_the_image_again(
     device.client.told("downloaded", 60)
     manager.wait(lambda: device.attempt()["status"] == "finished", 60, "the action to be finished")
     texts = [seen["text"] for seen in device.attempt()["phases"]]
-    assert any("trying again" in text for text in texts), texts
+    assert any("offering again" in text for text in texts), texts
