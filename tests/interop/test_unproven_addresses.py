@@ -44,7 +44,7 @@ def test_all_ways_lead_to_the_whole_representation(name: str, proxy: Alone, tmp_
     assert by_ticket.body == NOTICE
     assert served <= len(NOTICE) / 512 + 1, "who shows a ticket is no stranger: he gets the blocks he asks for"
     for asked in (Asked(f"{proxy.uri}/{REVERSE_PREFIX}/notice"), Asked(f"{proxy.web.url}/notice", proxy=proxy.address)):
-        taken = []
+        taken: list[int] = []
         # Once more where it got the port of a client before it, which the proxy has proven: that one gets large blocks.
         while len(taken) < 2 and (not taken or taken[-1] < len(NOTICE) / LARGEST_ANSWER_BYTES):
             before = answers(proxy)
