@@ -240,7 +240,7 @@ def test_what_fails_after_execute_is_the_images_fault_and_is_not_downloaded_agai
 def test_an_execute_told_again_is_no_reason_for_another_download_either() -> None:
     story = rebooting(by_delta()).then(events.Contact(), PACE.ask_again).reads(2, OLD)
     assert story.journey.phase == Phase.DOWNLOADED
-    assert story.then(full(0, OLD, 8)).journey.phase == Phase.FAILED
+    assert story.then(full(0, OLD, 8)).journey.phase == Phase.ROLLED_BACK
 
 
 @pytest.mark.parametrize("uri", ["coap://p/f/tokentokento/fw.bin", "coap://p/f/other/fw.bin"])

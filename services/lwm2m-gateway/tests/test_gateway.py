@@ -12,6 +12,7 @@ import redis.asyncio as redis
 from pydantic import SecretStr
 
 from coap_wire import Code
+from lwm2m.firmware import State
 from lwm2m_gateway.bootstrap import Service
 from lwm2m_gateway.sessions import events, journey, offers, registrations
 from lwm2m_gateway.settings import GatewaySettings
@@ -241,15 +242,15 @@ async def test_a_device_that_refuses_or_does_not_notify_is_still_led_to_an_end(h
     assert details[0] == "cause: device_refused"
 
 
-async def test_a_device_that_will_not_leave_another_download_is_asked_in_peace_and_given_up(house: House) -> None:
+async def test_a_device_that_will_not_leave_another_package_is_asked_in_peace_and_given_up(house: House) -> None:
     device = await house.device(misbehave=frozenset({"never_resets"}))
-    device.state = 1
+    device.state = 2
     await device.register()
     house.manager.assign("dev-1", 7, "1.1.0")
     await device.update()
     await until(house.ended)
     assert house.ended()[0]["details"][0] == "cause: device_refused"
-    assert device.uris == [""] * (offers.MAX_RESETS + 1)
+    assert device.uris == [""] * (offers.MAX_RESETS[State.DOWNLOADED] + 1)
     assert len(device.requests) < 60
 
 

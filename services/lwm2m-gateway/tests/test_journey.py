@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from lwm2m_gateway.sessions import causes, events, journey, records
+from lwm2m_gateway.sessions import causes, events, journey, offers, records
 from lwm2m_gateway.sessions.phases import FINAL, Phase
 from lwm2m_gateway.sessions.records import Journey
 from lwm2m_gateway.testing import NEW, OLD, PACE, Story
@@ -58,20 +58,51 @@ def test_a_device_in_the_middle_of_something_else_is_reset_first() -> None:
     assert story.offered().journey.phase == Phase.OFFERED
 
 
-def test_a_device_that_will_not_leave_anothers_download_is_reset_later_and_later_and_given_up_at_last() -> None:
-    story = Story().reads(1, OLD)
+@pytest.mark.parametrize(("state", "resets"), list(offers.MAX_RESETS.items()))
+def test_a_device_that_will_not_leave_anothers_package_is_reset_later_and_later_and_given_up_at_last(
+    state: int, resets: int
+) -> None:
+    story = Story().reads(state, OLD)
     pauses: list[float] = []
-    while story.journey.phase == Phase.ASSIGNED and len(pauses) < 20:
+    while story.journey.phase == Phase.ASSIGNED and len(pauses) <= resets:
         pauses.append(story.journey.wake_at - story.now)
         story.effects.clear()
-        # What it notifies meanwhile costs it nothing.
-        assert not story.then(events.Observed(state=1), 0).wants(events.ResetFirmware)
-        story.then(events.Tick(), PACE.ask_again).reads(1, OLD, seconds=0)
-    assert [int(pause) for pause in pauses] == [1, 2, 4, 8, 16, 30, 30, 30]
+        # What it notifies, and what is read whenever it speaks, costs it nothing.
+        story.then(events.Observed(state=state), 0).then(events.Contact(), 0).reads(state, OLD, seconds=0)
+        assert not story.wants(events.ResetFirmware)
+        story.then(events.Tick(), PACE.ask_again).reads(state, OLD, seconds=0)
+    assert [int(pause) for pause in pauses[:8]] == [1, 2, 4, 8, 16, 30, 30, 30]
     assert story.told[-1].details == (
         f"cause: {causes.DEVICE_REFUSED}",
-        "the device stays in state 1 with another package, 8 times reset",
+        f"the device stays in state {state} with another package, {resets} times reset",
     )
+
+
+def test_a_download_of_somebody_elses_that_ends_by_itself_after_minutes_is_waited_for() -> None:
+    story = Story()
+    while story.now < 1000 + 300:
+        story.then(events.Tick(), PACE.ask_again).reads(1, OLD, seconds=0)
+    assert story.reads(0, OLD).wants(events.OfferPackage)
+
+
+def test_a_revert_is_one_whatever_was_heard_of_the_reboot() -> None:
+    seen = events.Observed(0, 8, OLD, full=True)
+    told_again = Story().offered().then(events.Observed(state=1)).then(events.Observed(state=2))
+    told_again.then(events.Executed(None)).then(events.Contact(), 31).reads(2, OLD)
+    assert (told_again.journey.phase, told_again.journey.executes) == (Phase.DOWNLOADED, 1)
+    for story in (
+        Story().rebooting(),
+        Story().rebooting().then(events.Contact()),
+        Story().rebooting().then(events.Registered()),
+        told_again,
+    ):
+        assert story.then(seen).journey.phase == Phase.ROLLED_BACK
+
+
+def test_a_read_that_lost_its_state_in_the_reboot_is_asked_for_again() -> None:
+    story = Story().rebooting().then(events.Observed(state=3)).then(events.Registered())
+    assert story.then(events.Observed(None, 8, OLD, full=True)).journey.phase == Phase.VERIFYING
+    assert story.then(events.Tick(), PACE.ask_again).reads(0, OLD, 8).journey.phase == Phase.ROLLED_BACK
 
 
 def test_a_reboot_in_mid_download_offers_again() -> None:

@@ -3,8 +3,7 @@
 The story is object 5's (lwm2m.firmware). What the device says is never trusted to be complete: State and Result come
 in any order, twice, late, or not at all; a Zephyr device forgets both at a reboot. So each phase looks at whatever
 pair of values came last and moves forward only. Two answers decide the end: the firmware version after the reboot,
-and a Result that is an error. A new version is believed after a soak time, because MCUboot reverts an image that was
-never confirmed.
+and a Result that is an error. A new version is believed after a soak time: MCUboot reverts what is never confirmed.
 
 A device that says which image it runs is offered a delta first, if the update manager has one in time. Whatever goes
 wrong with that (any error, a refusal) leads to the full image, and why stays in the timeline. Only to a device that
@@ -149,15 +148,10 @@ def _observed(journey: Journey, seen: Observed, now: float, pace: Pace) -> Step:
 def _assigned(journey: Journey, seen: Observed, now: float, pace: Pace) -> Step:
     if seen.state is None:
         return journey, ()
-    if not seen.full:
-        # A notification says too little to decide on.
+    if not seen.full:  # a notification says too little to decide on
         return replace(journey, wake_at=now + pace.ask_again), (ReadFirmware(),)
     if seen.version and same_version(seen.version, journey.version) and seen.state == State.IDLE:
-        moved = _move(journey, Phase.SUCCEEDED, now, 0, f"the device already runs {journey.version}")
-        return _tell(
-            _then(moved, RevokeTicket(journey.token)),
-            Feedback("closed", "success", (f"already runs {journey.version}",)),
-        )
+        return _succeed(journey, f"already runs {journey.version}", now)
     if seen.delivery == PUSH_ONLY:
         return _fail(journey, causes.DEVICE_REFUSED, "the device takes packages by push only (5/0/9 is 1)", now)
     if seen.version:
@@ -171,7 +165,9 @@ def _assigned(journey: Journey, seen: Observed, now: float, pace: Pace) -> Step:
             taken, effects = _move(offered, Phase.OFFERED, now, pace.silence)
             outcome = _transferring(taken, seen, now, pace)
             return outcome[0], (*effects, ObserveFirmware(), *outcome[1])
-        if journey.resets >= offers.MAX_RESETS:
+        if now < journey.reset_at:
+            return replace(journey, wake_at=journey.reset_at), ()
+        if journey.resets >= offers.MAX_RESETS[State(seen.state)]:
             text = f"the device stays in state {seen.state} with another package, {journey.resets} times reset"
             return _fail(journey, causes.DEVICE_REFUSED, text, now)
         return offers.reset(journey, now, pace)
@@ -216,9 +212,8 @@ def _offer_again(journey: Journey, text: str, now: float, pace: Pace, *, may_go_
         way = Way.FULL if journey.delta is None else Way.DELTA
         moved = _move(replace(again, way=way), Phase.ASSIGNED, now, pace.silence, f"{text}, offering again")
         return _then(moved, ObserveFirmware(), OfferPackage())
-    moved = _move(
-        offers.without_delta(again), Phase.ASSIGNED, now, pace.silence, f"by delta {text}, offering the full image"
-    )
+    said = f"by delta {text}, offering the full image"
+    moved = _move(offers.without_delta(again), Phase.ASSIGNED, now, pace.silence, said)
     return _then(moved, RevokeTicket(journey.token), ObserveFirmware(), OfferPackage())
 
 
@@ -229,9 +224,8 @@ def _uri_written(journey: Journey, answer: UriWritten, now: float, pace: Pace) -
         if journey.offers + 1 >= MAX_OFFERS:
             return _fail(journey, causes.DEVICE_REFUSED, f"the device refused the address with {answer.code}", now)
         return offers.address_refused(journey, answer.code, now, pace)
-    offered = replace(journey, offers=journey.offers + 1, offered_at=now, state=None, result=None)
-    offered = replace(offered, wake_at=now + pace.ask_again)
-    outcome = _move(offered, Phase.OFFERED, now, pace.silence)
+    offered = replace(journey, offers=journey.offers + 1, offered_at=now, wake_at=now + pace.ask_again)
+    outcome = _move(replace(offered, state=None, result=None), Phase.OFFERED, now, pace.silence)
     if journey.offers == 0:
         outcome = _tell(outcome, Feedback("proceeding", "none", ("package address written",)))
     return _then(outcome, ReadFirmware())
@@ -247,18 +241,17 @@ def _complete(journey: Journey, seen: Observed, now: float, pace: Pace) -> Step:
         if journey.phase == Phase.EXECUTING and result >= 2:
             return _fail(journey, causes.cause_of(result), causes.text_of(result), now)
         return journey, (ExecuteUpdate(),) if journey.phase == Phase.DOWNLOADED else ()
+    back = seen.state == State.IDLE and seen.version is not None
+    reverted = journey.executes > 0 and result == Result.UPDATE_FAILED
+    if back and (same_version(seen.version or "", journey.version) or journey.phase == Phase.EXECUTING or reverted):
+        # It rebooted before its answer to Execute came through.
+        moving = journey if journey.phase == Phase.EXECUTING else _move(journey, Phase.EXECUTING, now, 0)[0]
+        return _back(_move(moving, Phase.REBOOTING, now, pace.reboot)[0], seen, now, pace)
     if journey.state == State.IDLE and result >= 2:
         if journey.delta is not None and not journey.executes and journey.phase == Phase.DOWNLOADED:
             return _offer_again(journey, causes.text_of(result), now, pace)
         return _fail(journey, causes.cause_of(result), causes.text_of(result), now)
-    if seen.state == State.IDLE and seen.version is not None:
-        if same_version(seen.version, journey.version) or journey.phase == Phase.EXECUTING:
-            # It rebooted before its answer to Execute came through.
-            moving = journey if journey.phase == Phase.EXECUTING else _move(journey, Phase.EXECUTING, now, 0)[0]
-            moving, _ = _move(moving, Phase.REBOOTING, now, pace.reboot)
-            verifying, effects = _move(moving, Phase.VERIFYING, now, pace.reboot)
-            outcome = _verifying(verifying, seen, now, pace)
-            return outcome[0], effects + outcome[1]
+    if back:
         return _offer_again(journey, "the device lost its image", now, pace)
     return journey, ()
 
@@ -287,13 +280,11 @@ def _executed(journey: Journey, answer: Executed, now: float, pace: Pace) -> Ste
 
 def _rebooting(journey: Journey, seen: Observed, now: float, pace: Pace) -> Step:
     result = journey.result or 0
-    if journey.state in (State.IDLE, State.DOWNLOADED) and result >= 2:
-        return _fail(journey, causes.cause_of(result), causes.text_of(result), now)
     if seen.version is not None and (same_version(seen.version, journey.version) or seen.state == State.IDLE):
         # Before the reset it shows Downloaded or Updating; Idle means its Register was heard by a gateway now dead.
-        moved, effects = _move(journey, Phase.VERIFYING, now, pace.reboot)
-        outcome = _verifying(moved, seen, now, pace)
-        return outcome[0], effects + outcome[1]
+        return _back(journey, seen, now, pace)
+    if journey.state in (State.IDLE, State.DOWNLOADED) and result >= 2:
+        return _fail(journey, causes.cause_of(result), causes.text_of(result), now)
     if seen.version is not None and seen.state == State.DOWNLOADED:
         return _execute_again(journey, seen.version, now, pace)
     return journey, ()
@@ -303,8 +294,7 @@ def _execute_again(journey: Journey, version: str, now: float, pace: Pace) -> St
     """The image waits and the device runs `version`: Execute was lost, or it rebooted for a reason of its own."""
     journey = replace(journey, executed_at=journey.executed_at or now)
     patient_until = journey.executed_at + pace.ask_again
-    if now < patient_until:
-        # The reset may still come.
+    if now < patient_until:  # the reset may still come
         return replace(journey, wake_at=patient_until), ()
     if journey.phase == Phase.VERIFYING and journey.accepted and journey.executes > 1:
         # It took the Execute and came back twice: a client that keeps its State over a swap MCUboot did not do.
@@ -313,10 +303,15 @@ def _execute_again(journey: Journey, version: str, now: float, pace: Pace) -> St
         text = f"the device keeps the image and does not install it, {journey.executes} times told to"
         return _fail(journey, causes.DEVICE_REFUSED, text, now)
     again = replace(journey, old_seen=False, wake_at=now + pace.ask_again)
-    moved = _move(
-        again, Phase.DOWNLOADED, now, pace.silence, "the device has not installed its image, telling it again"
-    )
+    said = "the device has not installed its image, telling it again"
+    moved = _move(again, Phase.DOWNLOADED, now, pace.silence, said)
     return _then(moved, ObserveFirmware(), ExecuteUpdate())
+
+
+def _back(journey: Journey, seen: Observed, now: float, pace: Pace) -> Step:
+    verifying, effects = _move(journey, Phase.VERIFYING, now, pace.reboot)
+    outcome = _verifying(verifying, seen, now, pace)
+    return outcome[0], effects + outcome[1]
 
 
 def _verifying(journey: Journey, seen: Observed, now: float, pace: Pace) -> Step:
@@ -331,13 +326,13 @@ def _verifying(journey: Journey, seen: Observed, now: float, pace: Pace) -> Step
             return soaking, (ReportPhase(text),)
         if now < journey.new_seen_at + pace.soak:
             return replace(journey, wake_at=journey.new_seen_at + pace.soak), ()
-        moved = _move(journey, Phase.SUCCEEDED, now, 0, f"the device runs {seen.version}")
-        return _tell(
-            _then(moved, RevokeTicket(journey.token)), Feedback("closed", "success", (f"runs {seen.version}",))
-        )
+        return _succeed(journey, f"runs {seen.version}", now)
     old = same_version(seen.version, journey.old_version or seen.version)
-    if result == Result.UPDATE_FAILED and journey.state == State.IDLE and old:
-        # What a client that keeps its State over the reboot says of a revert; no need to ask it twice.
+    if result >= 2 and seen.state is None:
+        # A Result counts beside the State of the same read, and that was lost in the reboot.
+        return replace(journey, wake_at=now + pace.ask_again), ()
+    if result == Result.UPDATE_FAILED and seen.state == State.IDLE and old:
+        # What a client that keeps its Result over the reboot says of a revert; no need to ask it twice.
         return _rolled_back(journey, seen.version, now)
     if result >= 2:
         return _fail(journey, causes.cause_of(result), causes.text_of(result), now)
@@ -357,15 +352,20 @@ def _verifying(journey: Journey, seen: Observed, now: float, pace: Pace) -> Step
     return _rolled_back(journey, seen.version, now)
 
 
+def _succeed(journey: Journey, said: str, now: float) -> Step:
+    moved = _move(journey, Phase.SUCCEEDED, now, 0, f"the device {said}")
+    return _tell(_then(moved, RevokeTicket(journey.token)), Feedback("closed", "success", (said,)))
+
+
 def _rolled_back(journey: Journey, version: str, now: float) -> Step:
     if journey.new_seen_at:
         text = f"{journey.version} booted but was never confirmed: MCUboot reverted the device to {version}"
     else:
         text = f"it came back with {version}: MCUboot refused or reverted {journey.version} before it registered"
-    moved, effects = _move(journey, Phase.ROLLED_BACK, now, 0)
-    report = ReportPhase(text, causes.ROLLED_BACK)
+    moved, _ = _move(journey, Phase.ROLLED_BACK, now, 0)
     told = Feedback("closed", "failure", (f"cause: {causes.ROLLED_BACK}", text))
-    return _tell((moved, (*effects[:-1], report, RevokeTicket(journey.token))), told)
+    report = ReportPhase(text, causes.ROLLED_BACK)
+    return _tell((moved, (report, RevokeTicket(journey.token))), told)
 
 
 def _fail(journey: Journey, cause: str, text: str, now: float) -> Step:

@@ -7,6 +7,7 @@ open -> full, asking -> full           the device takes none, there is none, or 
 from dataclasses import replace
 from typing import Final
 
+from lwm2m.firmware import State
 from lwm2m_gateway.sessions.events import (
     AskDelta,
     Delivery,
@@ -25,8 +26,8 @@ from lwm2m_gateway.sessions.records import Journey, Pace, Way
 # Deltas whose container we know, as bits of 26250/0/3: packed with crle, with heatshrink.
 DELTA_FORMATS: Final = 1 | 2
 # How often a device is told to leave another package: old Zephyr and Wakaama say 2.04 to that and stay where they are,
-# and would do the same with an address.
-MAX_RESETS: Final = 8
+# and would do the same with an address. One that downloads ends that by itself, after minutes of asking at the worst.
+MAX_RESETS: Final = {State.DOWNLOADED: 8, State.DOWNLOADING: 40}
 
 
 def report(journey: Journey) -> ReportPhase:
@@ -81,7 +82,8 @@ def without_delta(journey: Journey) -> Journey:
 def reset(journey: Journey, now: float, pace: Pace) -> Step:
     """The device holds another package: an empty URI leads to Idle, and whether it did is looked at later and later."""
     wake_at = now + min(pace.ask_again, 2.0**journey.resets)
-    return replace(journey, resets=journey.resets + 1, wake_at=wake_at), (ResetFirmware(),)
+    told = replace(journey, resets=journey.resets + 1, reset_at=wake_at, wake_at=wake_at)
+    return told, (ResetFirmware(),)
 
 
 def address_refused(journey: Journey, code: str, now: float, pace: Pace) -> Step:

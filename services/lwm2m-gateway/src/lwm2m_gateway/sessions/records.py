@@ -70,6 +70,7 @@ class Journey:
     accepted: bool = False
     unheard: int = 0
     resets: int = 0
+    reset_at: float = 0.0
     token: str = ""
     old_version: str = ""
     state: int | None = None
