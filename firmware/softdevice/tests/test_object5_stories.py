@@ -207,6 +207,20 @@ async def test_the_user_puts_an_update_off_for_as_long_as_the_server_allows(serv
     assert await server.read(VERSION) == "1.1.0+3" and device.ledger.installs == 1
 
 
+async def test_an_update_that_was_put_off_is_forgotten_in_a_reset(server: ScriptedServer, make: Make) -> None:
+    device = make(Misbehaviour.USER_DEFERS)
+    await registered(server)
+    await server.ask(Code.PUT, MAX_DEFER_PERIOD, b"3600", TEXT)
+    await offer(server)
+    await state_is(server, 2)
+    await server.ask(Code.POST, UPDATE)
+    await state_result(server, 11)
+    await device.cut_power()
+    device.start()
+    await registered(server)
+    assert shown(device) == (0, 0)
+
+
 async def test_a_critical_update_is_not_put_off(server: ScriptedServer, make: Make) -> None:
     make(Misbehaviour.USER_DEFERS)
     await registered(server)

@@ -345,7 +345,7 @@ class FirmwareUpdate:
 
     def _set(self, path: Path, value: ResourceValue) -> bool:
         changed = self._resources.set(path, value)
-        if changed and path == RESULT and self._profile.memory == Memory.RECORD:
+        if changed and path == RESULT and value != Result.DEFERRED and self._profile.memory == Memory.RECORD:
             self._keep(replace(self._ledger.kept, result=Result(int(str(value)))))
         if changed:
             self._changed(path)
