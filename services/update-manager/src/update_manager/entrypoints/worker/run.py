@@ -2,10 +2,14 @@
 
 import asyncio
 import logging
+import os
+import signal
+import socket
 import tempfile
 import threading
 import time
 from pathlib import Path
+from typing import Final
 
 from update_manager.entrypoints.worker.celery_app import create_celery, register_tasks
 from update_manager.entrypoints.worker.delta_builder import DeltaBuilder
@@ -14,6 +18,9 @@ from update_manager.entrypoints.worker.uplink_consumer import follow
 from update_manager.settings import UpdateManagerSettings
 
 logger = logging.getLogger(__name__)
+
+# Less than anybody waits before a SIGKILL: docker-compose.yml gives a worker 20 s.
+STOP_SECONDS: Final = 10.0
 
 
 def run_worker(settings: UpdateManagerSettings) -> None:
@@ -24,7 +31,27 @@ def run_worker(settings: UpdateManagerSettings) -> None:
     threading.Thread(target=builder.run, daemon=True, name="deltas").start()
     threading.Thread(target=_follow_uplink, args=(settings,), daemon=True, name="uplink").start()
     _start_heart(settings, "worker")
+    end_in_time(STOP_SECONDS)
     app.worker_main(["worker", "--pool=solo", "--without-gossip", "--without-mingle", "--loglevel=WARNING"])
+
+
+def end_in_time(seconds: float) -> None:
+    """End this process so long after a SIGTERM at the latest, whatever it waits for; call it in the main thread.
+
+    Celery takes its leave of the broker first. When all is stopped at once and the broker was faster, even its name
+    may be gone, and a lookup holds the main thread, signal handlers included. Tasks are doorbells and ring again.
+    """
+    told, tell = socket.socketpair()
+    tell.setblocking(False)
+    signal.set_wakeup_fd(tell.detach(), warn_on_full_buffer=False)
+
+    def wait() -> None:
+        while told.recv(1)[0] != signal.SIGTERM:
+            pass
+        time.sleep(seconds)
+        os._exit(0)
+
+    threading.Thread(target=wait, daemon=True, name="end").start()
 
 
 def run_beat(settings: UpdateManagerSettings) -> None:
